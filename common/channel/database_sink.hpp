@@ -1,0 +1,66 @@
+#pragma once
+
+// The receiving end of one database: what the channel needs from a copy, wherever it lies (on the failover host
+// while it protects; on the primary, beside the old database, at failback).
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "common/channel/database_source.hpp"
+#include "common/sqlite/page_hash.hpp"
+
+namespace understudy::channel {
+
+struct sink_state {
+  bool exists = false;               // false: nothing there yet, any heal is a heal against nothing
+  std::uint32_t page_size = 0;       // bytes
+  std::uint32_t database_pages = 0;
+  sqlite::page_hash combined;
+};
+
+// One transaction's frame, without its pages.
+struct transaction_header {
+  std::uint64_t number = 0;
+  std::uint32_t page_size = 0;
+  std::uint32_t database_pages = 0;
+  sqlite::page_hash hash_before;
+  sqlite::page_hash hash_after;
+};
+
+enum class heal_way {
+  in_place,  // as one transaction through the copy's own -wal
+  new_file,  // a new file beside it, synced and renamed: first copies, and more than a quarter of the pages
+};
+
+// Used by one thread at a time. Every call is idempotent in effect: what was not committed durably is forgotten
+// by abandon() or a crash, and the copy shows the last committed prefix throughout.
+class database_sink {
+ public:
+  virtual ~database_sink() = default;
+
+  virtual sink_state state() const = 0;
+  virtual std::vector<sqlite::page_hash> hashes(std::uint32_t first, std::uint32_t count) const = 0;
+  virtual std::vector<sqlite::page_hash> block_hashes(std::uint32_t first, std::uint32_t block_pages,
+                                                      std::uint32_t count) const = 0;
+
+  // Appends pages of the transaction that is being received; nothing is visible yet. Parts of one transaction
+  // follow each other; the same page may come again and then counts.
+  virtual absl::Status add_pages(std::uint32_t page_size, std::span<const page_image> pages) = 0;
+  // Ends the transaction. kFailedPrecondition when hash_before is not the copy's register (it builds on
+  // something else: heal), kDataLoss when hash_after is not what the pages give; the copy then is unchanged.
+  virtual absl::Status end_transaction(const transaction_header& header) = 0;
+  // Makes everything ended so far durable and visible to readers. One fdatasync for many transactions.
+  virtual absl::Status commit_durably() = 0;
+
+  // A heal replaces any number of pages as one transaction: begin_heal, add_pages..., end_heal, commit_durably.
+  // With new_file, pages that the heal does not bring are taken over from the present copy.
+  virtual absl::Status begin_heal(heal_way way, std::uint32_t page_size) = 0;
+  virtual absl::Status end_heal(std::uint32_t database_pages, const sqlite::page_hash& hash_after) = 0;
+
+  // Forgets everything that was not ended, or a heal under way.
+  virtual void abandon() = 0;
+};
+
+}  // namespace understudy::channel
