@@ -1,7 +1,7 @@
 #pragma once
 
-// The receiving end of one database: what the channel needs from a copy, wherever it lies (on the failover host
-// while it protects; on the primary, beside the old database, at failback).
+// The receiving end of one database: what the channel needs from a copy, wherever it lies (on the failover
+// host while it protects; on the primary, beside the old database, at failback).
 
 #include <cstdint>
 #include <span>
@@ -14,8 +14,8 @@
 namespace understudy::channel {
 
 struct sink_state {
-  bool exists = false;               // false: nothing there yet, any heal is a heal against nothing
-  std::uint32_t page_size = 0;       // bytes
+  bool exists = false;          // false: nothing there yet, any heal is a heal against nothing
+  std::uint32_t page_size = 0;  // bytes
   std::uint32_t database_pages = 0;
   sqlite::page_hash combined;
 };
@@ -34,8 +34,8 @@ enum class heal_way {
   new_file,  // a new file beside it, synced and renamed: first copies, and more than a quarter of the pages
 };
 
-// Used by one thread at a time. Every call is idempotent in effect: what was not committed durably is forgotten
-// by abandon() or a crash, and the copy shows the last committed prefix throughout.
+// Used by one thread at a time. Every call is idempotent in effect: what was not committed durably is
+// forgotten by abandon() or a crash, and the copy shows the last committed prefix throughout.
 class database_sink {
  public:
   virtual ~database_sink() = default;
@@ -54,8 +54,8 @@ class database_sink {
   // Makes everything ended so far durable and visible to readers. One fdatasync for many transactions.
   virtual absl::Status commit_durably() = 0;
 
-  // A heal replaces any number of pages as one transaction: begin_heal, add_pages..., end_heal, commit_durably.
-  // With new_file, pages that the heal does not bring are taken over from the present copy.
+  // A heal replaces any number of pages as one transaction: begin_heal, add_pages..., end_heal,
+  // commit_durably. With new_file, pages that the heal does not bring are taken over from the present copy.
   virtual absl::Status begin_heal(heal_way way, std::uint32_t page_size) = 0;
   virtual absl::Status end_heal(std::uint32_t database_pages, const sqlite::page_hash& hash_after) = 0;
 

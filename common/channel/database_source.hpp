@@ -1,7 +1,7 @@
 #pragma once
 
-// The sending end of one database: what the channel needs from a capture, wherever it runs (on the primary while
-// it protects; on the failover host, over the stand-in's copy, at failback).
+// The sending end of one database: what the channel needs from a capture, wherever it runs (on the primary
+// while it protects; on the failover host, over the stand-in's copy, at failback).
 
 #include <chrono>
 #include <cstdint>
@@ -23,11 +23,11 @@ struct page_image {
 
 // One committed transaction, as its page images. A page may occur more than once; the last one counts.
 struct captured_transaction {
-  std::uint64_t number = 0;          // grows by one per transaction of this capture's life; not across restarts
-  std::uint32_t page_size = 0;       // bytes
+  std::uint64_t number = 0;     // grows by one per transaction of this capture's life; not across restarts
+  std::uint32_t page_size = 0;  // bytes
   std::uint32_t database_pages = 0;  // size of the database after the commit
   std::vector<page_image> pages;
-  sqlite::page_hash hash_before;     // XOR register before and after
+  sqlite::page_hash hash_before;  // XOR register before and after
   sqlite::page_hash hash_after;
   std::chrono::system_clock::time_point captured_at;  // when the commit was seen: at most a poll after it
 };
@@ -85,9 +85,10 @@ class database_source {
   // XOR of each block of `block_pages` pages from page `first` on, `count` blocks at most.
   virtual std::vector<sqlite::page_hash> block_hashes(std::uint32_t first, std::uint32_t block_pages,
                                                       std::uint32_t count) const = 0;
-  // The newest committed image of a page that the capture knows. It may be newer than a subscription's position
-  // and, while a checkpoint of the application writes this page, torn; in both cases the transaction that wrote
-  // it is still to come from a subscription made before this call, and overrides it. kOutOfRange past the end.
+  // The newest committed image of a page that the capture knows. It may be newer than a subscription's
+  // position and, while a checkpoint of the application writes this page, torn; in both cases the transaction
+  // that wrote it is still to come from a subscription made before this call, and overrides it. kOutOfRange
+  // past the end.
   virtual absl::StatusOr<page_image> read_page(std::uint32_t number) const = 0;
   // From this very instant on: base() is the state, next() whatever commits after it. Fails unless `ready`.
   virtual absl::StatusOr<std::unique_ptr<source_subscription>> subscribe() = 0;
