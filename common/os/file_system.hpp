@@ -1,7 +1,7 @@
 #pragma once
 
-// The seam through which everything durable is written, by both daemons: copies, file trees, quarantine, spool,
-// and (through a SQLite VFS over it) state.db. Two implementations stand under one contract test:
+// The seam through which everything durable is written, by both daemons: copies, file trees, quarantine,
+// spool, and (through a SQLite VFS over it) state.db. Two implementations stand under one contract test:
 // posix_file_system() and, for tests, faulty_file_system, which cuts the power at a chosen sync point and
 // loses or tears whatever was not synced.
 //
@@ -35,6 +35,9 @@ class file {
   virtual absl::Status truncate(std::uint64_t size) = 0;
   // Reserves space so that a later write cannot meet ENOSPC; the size grows to at least offset + length.
   virtual absl::Status allocate(std::uint64_t offset, std::uint64_t length) = 0;
+  // Replaces the content by that of `source` (same implementation), sharing its blocks where the filesystem
+  // can (FICLONE), else at disk speed.
+  virtual absl::Status clone_from(file& source) = 0;
   // fdatasync(2): on return, what was written and the size are durable. The directory entry is not.
   virtual absl::Status sync_data() = 0;
   virtual absl::StatusOr<struct ::stat> status() = 0;
@@ -46,10 +49,10 @@ class file {
 };
 
 enum class open_mode {
-  read,           // O_RDONLY
-  read_write,     // O_RDWR, must exist
-  create,         // O_RDWR | O_CREAT, may exist
-  create_new,     // O_RDWR | O_CREAT | O_EXCL
+  read,        // O_RDONLY
+  read_write,  // O_RDWR, must exist
+  create,      // O_RDWR | O_CREAT, may exist
+  create_new,  // O_RDWR | O_CREAT | O_EXCL
 };
 
 enum class rename_mode {
@@ -114,7 +117,9 @@ file_system& posix_file_system();
 // mkdir -p of an absolute path, each new level synced into its parent.
 absl::Status make_directories(file_system& fs, std::string_view absolute_path, mode_t permissions = 0750);
 
-// Writes `content` under a temporary name, syncs it, renames it over `path`, syncs the directory.
-absl::Status replace_file(directory& d, std::string_view path, std::string_view content, mode_t permissions = 0640);
+// Writes `content` under a temporary name (".NAME.new" beside it), syncs it, renames it over `path`, syncs
+// the directory. One writer per path at a time.
+absl::Status replace_file(directory& d, std::string_view path, std::string_view content,
+                          mode_t permissions = 0640);
 
 }  // namespace understudy::os
