@@ -35,9 +35,9 @@ enum class probe_outcome {
 const char* to_string(probe_outcome outcome);
 
 struct probe_sample {
-  std::string target;
+  std::string target{};
   std::uint64_t sequence = 0;  // slot number; grows by one per interval, counts skipped slots too
-  monotonic_time sent_at;      // when it was sent; for skipped slots: when the first of them was due
+  monotonic_time sent_at{};    // when it was sent; for skipped slots: when the first of them was due
   probe_outcome outcome = probe_outcome::timeout;
   nanoseconds rtt{0};
   int error = 0;  // errno of send_failed
@@ -66,9 +66,8 @@ struct prober_statistics {
 };
 
 // Thread rules: every function may be called from any thread. The callback runs on the prober's own thread,
-// must return quickly (hand over and return) and may call add, update, remove, pause and resume, but not
-// destroy the prober. After remove(id) or pause(id) returned, at most one sample of that target still
-// arrives.
+// must return quickly (hand over and return) and may call every function here, but not destroy the prober.
+// Samples that are already under way when remove(id) or pause(id) returns may still arrive.
 class prober {
  public:
   using sample_function = std::function<void(const probe_sample&)>;

@@ -34,17 +34,17 @@ namespace understudy::test {
 void become_root();
 
 struct host_options {
-  std::string name;                    // also the host name inside; letters, digits and '-', at most 20
-  std::vector<std::string> addresses;  // "10.77.0.1/24", "fd77::1/64"
-  std::string gateway;                 // default route; empty: the lab's gateway address, if there is one
+  std::string name{};                    // also the host name inside; letters, digits and '-', at most 20
+  std::vector<std::string> addresses{};  // "10.77.0.1/24", "fd77::1/64"
+  std::string gateway{};                 // default route; empty: the lab's gateway address, if there is one
   // Absolute directories that this host has for itself. Those under /run and /tmp are emptied by power_on().
   std::vector<std::filesystem::path> private_directories = {"/etc/understudy", "/var/lib/understudy",
-                                                            "/var/lib/understudy-agent", "/run", "/tmp"};
+                                                            "/var/lib/understudy-agent", "/run"};
 };
 
 struct lab_options {
-  std::vector<host_options> hosts;
-  std::vector<std::string> gateway;  // addresses of a host "gateway", which answers pings; empty: none
+  std::vector<host_options> hosts{};
+  std::vector<std::string> gateway{};  // addresses of a host "gateway", which answers pings; empty: none
 };
 
 struct run_result {
@@ -53,8 +53,8 @@ struct run_result {
 };
 
 struct spawn_options {
-  std::map<std::string, std::string> environment;  // on top of ours
-  std::string log;  // name of the log file; empty: the program's name and a number
+  std::map<std::string, std::string> environment{};  // on top of ours
+  std::string log{};  // name of the log file; empty: the program's name and a number
   std::filesystem::path directory = "/";
 };
 
@@ -108,7 +108,8 @@ class host {
   void call(const std::function<void()>& function);
 
   void power_off();  // nothing more is sent, every process is gone, its kernel's network state with them
-  void power_on();   // boots: configured addresses only, new boot id, empty /run and /tmp; starts no program
+  void power_on();   // boots: configured addresses only, new boot id, what lay under a private /run or /tmp
+                     // gone; starts no program
   bool powered() const;
   void freeze();  // SIGSTOP to every process on it
   void thaw();
@@ -134,8 +135,9 @@ class lab {
   std::vector<host*> hosts();
   const std::filesystem::path& directory() const;  // logs and per-host trees; removed with the lab
 
-  // The switch drops frames between two hosts, in both directions or in one; links stay up, others are not
-  // affected.
+  // Frames between two hosts are dropped, in both directions or in one; links stay up, others are not
+  // affected. Needs real root (XDP): throws inside a user namespace.
+  static bool can_cut_between();
   void cut_between(const std::string& a, const std::string& b);
   void restore_between(const std::string& a, const std::string& b);
   void cut_one_way(const std::string& from, const std::string& to);
