@@ -1,13 +1,14 @@
 #pragma once
 
-// Follows live SQLite databases that belong to other processes, by reading only. One thread (real-time where the
-// system permits) serves every database: it polls the wal-index of the active ones and sleeps on one inotify
-// instance for the others. It never opens a database with libsqlite, never writes a byte, and never creates
-// -wal or -shm. It holds no more than a shared lock on one byte of -shm, for milliseconds, while it lags (pin.hpp).
+// Follows live SQLite databases that belong to other processes, by reading only. One thread (real-time where
+// the system permits) serves every database: it polls the wal-index of the active ones and sleeps on one
+// inotify instance for the others. It never opens a database with libsqlite, never writes a byte, and never
+// creates -wal or -shm. It holds no more than a shared lock on one byte of -shm, for milliseconds, while it
+// lags (pin.hpp).
 //
-// Who uses it: the agent on the primary, and the failover host at failback, over the copy that its stand-in writes.
-// A process that runs a capture must not open the same database with libsqlite: closing any descriptor of a file
-// drops the process's POSIX locks on it, SQLite's own included.
+// Who uses it: the agent on the primary, and the failover host at failback, over the copy that its stand-in
+// writes. A process that runs a capture must not open the same database with libsqlite: closing any
+// descriptor of a file drops the process's POSIX locks on it, SQLite's own included.
 
 #include <chrono>
 #include <cstdint>
@@ -21,21 +22,23 @@
 namespace understudy::capture {
 
 struct capture_options {
-  bool real_time = true;                         // SCHED_FIFO where allowed, never while a database is scanned
-  std::chrono::microseconds shortest_poll{50};   // of an active database's wal-index; doubles up to longest_poll
+  bool real_time = true;  // SCHED_FIFO where allowed, never while a database is scanned
+  std::chrono::microseconds shortest_poll{
+      50};  // of an active database's wal-index; doubles up to longest_poll
   std::chrono::microseconds longest_poll{1000};
-  std::chrono::milliseconds active_for{25};      // polled this long after the last sign of life, then inotify
-  std::chrono::milliseconds safety_poll{250};    // of an idle database: what inotify did not tell
-  std::chrono::milliseconds longest_pin{100};    // then the application may reset its log and we heal
-  std::chrono::microseconds scan_slice{1000};    // hashing between two polls of the log
-  std::uint64_t queue_limit_bytes = 64u << 20;   // per subscription; beyond it the subscriber gets a gap
+  std::chrono::milliseconds active_for{25};     // polled this long after the last sign of life, then inotify
+  std::chrono::milliseconds safety_poll{250};   // of an idle database: what inotify did not tell
+  std::chrono::milliseconds longest_pin{100};   // then the application may reset its log and we heal
+  std::chrono::microseconds scan_slice{1000};   // hashing between two polls of the log
+  std::uint64_t queue_limit_bytes = 64u << 20;  // per subscription; beyond it the subscriber gets a gap
 };
 
 // Thread-safe.
 class capture_engine {
  public:
   static absl::StatusOr<std::unique_ptr<capture_engine>> start(capture_options options = {});
-  // Ends every subscription with `closed` and joins the thread. Sources that are still held stay valid and refused.
+  // Ends every subscription with `closed` and joins the thread. Sources that are still held stay valid and
+  // refused.
   ~capture_engine();
 
   // Starts to follow the database at this absolute path, which need not exist yet. The same path gives the
@@ -51,7 +54,7 @@ class capture_engine {
 
  private:
   class implementation;
-  explicit capture_engine(std::unique_ptr<implementation> implementation);
+  explicit capture_engine(std::unique_ptr<implementation> hidden);
   std::unique_ptr<implementation> implementation_;
 };
 

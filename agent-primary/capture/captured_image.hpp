@@ -1,0 +1,111 @@
+#pragma once
+
+// What is known of one database: the hash of every page of its last captured image, where each page's newest
+// bytes lie, and who listens. This is the database_source that the channel sees.
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "agent-primary/capture/log_transaction.hpp"
+#include "agent-primary/capture/transaction_queue.hpp"
+#include "common/channel/database_source.hpp"
+#include "common/os/unique_fd.hpp"
+#include "common/sqlite/page_hash.hpp"
+#include "common/sqlite/wal_format.hpp"
+
+namespace understudy::capture {
+
+using shared_fd = std::shared_ptr<const os::unique_fd>;
+
+// The upper half (database_source) is for any thread; the lower half is for the capture's thread alone.
+class captured_image final : public channel::database_source,
+                             public std::enable_shared_from_this<captured_image> {
+ public:
+  explicit captured_image(std::uint64_t queue_limit_bytes) : queue_limit_bytes_(queue_limit_bytes) {}
+
+  channel::source_state state() const override;
+  std::vector<sqlite::page_hash> hashes(std::uint32_t first, std::uint32_t count) const override;
+  std::vector<sqlite::page_hash> block_hashes(std::uint32_t first, std::uint32_t block_pages,
+                                              std::uint32_t count) const override;
+  absl::StatusOr<channel::page_image> read_page(std::uint32_t number) const override;
+  absl::StatusOr<std::unique_ptr<channel::source_subscription>> subscribe() override;
+
+  // --- the capture's thread ---
+
+  // No database, or one that cannot be captured. Subscribers get a gap with this reason.
+  void set_unavailable(channel::source_state::phase phase, const std::string& reason);
+  // Forgets everything and starts a scan of this file. Subscribers get a gap with `reason`.
+  void begin_scan(shared_fd database, std::uint32_t page_size, std::uint32_t pages,
+                  const std::string& reason);
+  // Hashes of the pages [first, first + hashes.size()), as the file has them; a page that a transaction wrote
+  // since begin_scan keeps that. Returns nothing; progress shows in state().
+  void add_scanned(std::uint32_t first, std::span<const sqlite::page_hash> hashes);
+  bool is_written_since_scan(std::uint32_t page) const { return page < written_.size() && written_[page]; }
+  void end_scan();
+  // Every subscription ends; scanning is the next thing to do.
+  void lose(const std::string& reason);
+  void close(const std::string& reason);
+
+  // A new log generation, of whose frames none counts yet; the one before is in the database file by now.
+  void begin_generation(shared_fd log, sqlite::salts salt);
+  // The database file alone has the image.
+  void end_generation();
+  // Pages of ended generations, which the database file must by now hold as they were captured: all of the
+  // last one's, a sample of each one's before. Empties the list.
+  std::vector<std::uint32_t> take_retired() { return std::exchange(retired_, {}); }
+  bool in_generation(std::uint32_t page) const { return frame_of_page_.contains(page); }
+
+  // One more commit. A transaction without its pages ends the subscriptions.
+  void apply(log_transaction& transaction);
+  // Pages found changed by scanning, as one transaction (rollback-journal mode).
+  void apply_synthetic(std::uint32_t database_pages, std::vector<channel::page_image> pages);
+
+  bool has_subscribers() const { return subscribers_.load(std::memory_order_relaxed) != 0; }
+  std::uint64_t queue_limit_bytes() const { return queue_limit_bytes_; }
+  channel::source_state::phase phase() const { return state_.now; }
+  std::uint32_t pages() const { return state_.database_pages; }
+  std::uint32_t page_size() const { return state_.page_size; }
+  const sqlite::page_hash& hash_of(std::uint32_t page) const { return hashes_.at(page); }
+
+  // The page as SQLite would read it now: from the log's generation, else from the file, else zeros.
+  std::string read_newest(std::uint32_t page) const;
+
+ private:
+  struct place {  // where the newest bytes of a page lie
+    shared_fd database;
+    shared_fd log;
+    sqlite::salts salt{};
+    std::uint32_t frame = 0;  // 0: in the database file
+    std::uint32_t page_size = 0;
+  };
+  place place_of(std::uint32_t page) const;
+  static bool read_at(const place& where, std::uint32_t page, std::string& bytes);
+  bool complete_pages(log_transaction& transaction) const;
+  void end_subscriptions(channel::source_event::kind how, const std::string& reason);
+  void notify_subscribers();
+
+  const std::uint64_t queue_limit_bytes_;
+  mutable std::mutex
+      mutex_;  // everything below; written by the capture's thread only, which reads without it
+  channel::source_state state_;
+  sqlite::page_hash_array hashes_;
+  shared_fd database_;
+  shared_fd log_;
+  sqlite::salts salt_{};
+  absl::flat_hash_map<std::uint32_t, std::uint32_t> frame_of_page_;
+  void retire(std::size_t most);
+
+  std::vector<std::uint32_t> retired_;  // the capture's thread only
+  std::vector<bool> written_;  // pages that a transaction wrote since begin_scan; empty when none runs
+  std::vector<std::shared_ptr<transaction_queue>> queues_;
+  std::atomic<std::size_t> subscribers_{0};
+};
+
+}  // namespace understudy::capture

@@ -1,0 +1,129 @@
+#pragma once
+
+// One database: its files, which of them are there, what that means, and what to do next. Runs on the
+// capture's thread; the channel sees only its captured_image.
+
+#include <sys/stat.h>
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "agent-primary/capture/capture_engine.hpp"
+#include "agent-primary/capture/capture_metrics.hpp"
+#include "agent-primary/capture/captured_image.hpp"
+#include "agent-primary/capture/event_queue.hpp"
+#include "agent-primary/capture/log_follower.hpp"
+#include "agent-primary/capture/scanner.hpp"
+
+namespace understudy::capture {
+
+class database_watcher final : public event_receiver {
+ public:
+  using time_point = std::chrono::steady_clock::time_point;
+
+  // `events` and `buffer` belong to the thread and outlive the watcher.
+  database_watcher(std::string path, const capture_options& options, event_queue& events,
+                   std::vector<std::byte>& buffer);
+  ~database_watcher() override;
+
+  const std::shared_ptr<captured_image>& image() const { return image_; }
+  const std::string& path() const { return path_; }
+  capture_metrics metrics() const;  // any thread
+
+  void on_event(int watch, std::uint32_t mask, std::string_view name) override;
+  // One turn, after all waiting events were delivered. Returns when the next one is due.
+  time_point step(time_point now);
+  time_point due() const { return due_; }
+  bool scanning() const { return stage_ == stage::scanning; }
+  void close();
+
+ private:
+  enum class stage {
+    waiting,    // absent or refused: the path is tried again at each safety poll
+    scanning,   // hashes are being built while the log is followed
+    following,  // ready, WAL mode
+  };
+  // One -wal file between its creation and its deletion, as inotify tells it; whether we could open it is
+  // another matter. All writing of the database file happens within one (checkpoints), or else is no WAL
+  // mode.
+  struct lifetime {
+    bool open = false;
+    bool known = false;     // was there when the scan began: the log we hold is surely this one
+    bool modified = false;  // the database file was written
+  };
+
+  void open_database();
+  void close_files();
+  void refuse(channel::source_state::phase phase, std::string reason);
+  void begin_scan(const std::string& reason);
+  void gap(const std::string& reason);
+  void check_path();
+  bool open_log(bool born);
+  void open_index();
+  void finish_log();
+  void drop_log();
+  void on_log_created();
+  void on_log_deleted();
+  bool follow_log();
+  bool settle();
+  void scan_turn();
+  void verify_turn();
+  void safety_check(time_point now);
+  bool nobody_connected() const;
+  bool index_is_private() const;
+  void wake();
+  void publish_metrics();
+
+  const std::string path_;
+  const capture_options options_;
+  event_queue& events_;
+  std::vector<std::byte>& buffer_;
+  const std::shared_ptr<captured_image> image_;
+
+  stage stage_ = stage::waiting;
+  time_point due_{};
+  time_point active_until_{};
+  time_point next_safety_{};
+  time_point not_before_{};  // a scan that keeps failing is not repeated at once
+  std::chrono::milliseconds rescan_delay_{0};
+  std::chrono::microseconds interval_;
+
+  std::string real_path_;  // symlinks resolved, as SQLite does: -wal lies beside the file itself
+  std::string name_;
+  shared_fd database_;
+  struct ::stat status_ {};
+  int directory_watch_ = -1;
+  std::string watched_directory_;
+  int database_watch_ = -1;
+  int log_watch_ = -1;
+  int index_watch_ = -1;
+
+  std::optional<log_follower> log_;
+  struct ::stat log_status_ {};
+  bool caught_up_ = true;  // this turn read all that was published
+  bool log_read_ = false;  // its beginning is read: the scan may go on
+  time_point log_unreadable_since_{};
+  lifetime lifetime_;
+  unsigned modified_lifetimes_ = 0;  // ended since the last settling, with the database file written
+  unsigned captured_lifetimes_ = 0;  // ended likewise, and read out, with commits
+  bool modified_outside_ = false;
+  bool path_changed_ = false;
+  bool events_lost_ = false;
+
+  scanner scanner_;
+  bool scanned_ = false;
+  std::vector<std::uint32_t> unverified_;
+  unsigned verify_failures_ = 0;
+
+  capture_metrics metrics_;
+  mutable std::mutex metrics_mutex_;
+  capture_metrics published_;
+};
+
+}  // namespace understudy::capture
