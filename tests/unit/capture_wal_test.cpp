@@ -34,5 +34,101 @@ TEST(CaptureWal, DeliversEveryCommitInOrder) {
   copy.expect_consistent();
 }
 
+// The hardest usual case: tiny generations, random checkpoints of every kind, and a writer that never waits.
+// A gap is allowed (this application resets its log every few milliseconds), a missed or invented commit is
+// not.
+TEST(CaptureWal, FollowsRandomCheckpointsWithoutDisturbing) {
+  temporary_directory directory;
+  const std::string path = directory.file("app.db");
+  make_database(path);
+  const std::uint64_t commits = soak() ? 100000 : 20000;
+  application app([&](shared_figures& figures) {
+    connection c(path);
+    c.must("PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=50; PRAGMA busy_timeout=0");
+    c.must("INSERT INTO t(a) VALUES('first')");
+    figures.pause(1);
+    std::mt19937 random(20261122);
+    for (std::uint64_t i = 0; i < commits; ++i) {
+      std::string sql;
+      switch (random() % 4) {
+        case 0:
+          sql = "UPDATE t SET b=randomblob(200) WHERE id=" + std::to_string(1 + random() % 10);
+          break;
+        case 1:
+          sql = "DELETE FROM t WHERE id=(SELECT max(id)-5 FROM t WHERE id>20)";
+          break;
+        default:
+          sql = "INSERT INTO t(a, b) VALUES(" + std::to_string(i) + ", randomblob(300))";
+      }
+      const int before = ::sqlite3_total_changes(c.handle());
+      const int rc = c.run(sql);
+      if (rc == SQLITE_OK) {
+        if (::sqlite3_total_changes(c.handle()) != before) ++figures.commits;
+      } else if (rc == SQLITE_BUSY) {
+        ++figures.commit_busy;
+      } else {
+        ++figures.other_errors;
+      }
+      if (random() % 97 == 0) {
+        static const int modes[] = {SQLITE_CHECKPOINT_PASSIVE, SQLITE_CHECKPOINT_FULL,
+                                    SQLITE_CHECKPOINT_RESTART, SQLITE_CHECKPOINT_TRUNCATE};
+        const int outcome =
+            ::sqlite3_wal_checkpoint_v2(c.handle(), nullptr, modes[random() % 4], nullptr, nullptr);
+        if (outcome == SQLITE_BUSY) ++figures.checkpoint_busy;
+      }
+    }
+  });
+  auto engine = start_engine();
+  ASSERT_TRUE(app.reached(1));
+  mirror copy(engine->add(path));
+  ASSERT_TRUE(copy.attach());
+  app.proceed(1);
+  copy.follow([&] { return app.finished(); });
+  const auto metrics = engine->metrics(path);
+  std::printf(
+      "commits %lu, captured %lu, gaps %u, resets %lu, rescued tails %lu, pins %lu (longest %ld us), scans "
+      "%lu, "
+      "checkpoints busy %lu\n",
+      app.figures().commits.load(), copy.transactions(), copy.gaps(), metrics.resets, metrics.rescued_tails,
+      metrics.pins, static_cast<long>(metrics.longest_pin.count()), metrics.scans,
+      app.figures().checkpoint_busy.load());
+  EXPECT_EQ(app.figures().commit_busy, 0u);
+  EXPECT_EQ(app.figures().other_errors, 0u);
+  EXPECT_LE(copy.transactions(), app.figures().commits.load());
+  if (copy.gaps() == 0) {
+    EXPECT_EQ(copy.transactions(), app.figures().commits.load());
+  }
+  if (copy.gaps() != 0) std::printf("%s", copy.all_reasons().c_str());
+  copy.expect_equals(path);
+  copy.expect_consistent();
+}
+
+TEST(CaptureShort, FollowsAnApplicationThatOpensAndClosesForEachRequest) {
+  temporary_directory directory;
+  const std::string path = directory.file("app.db");
+  make_database(path);
+  const std::uint64_t commits = soak() ? 5000 : 500;
+  application app([&](shared_figures& figures) {
+    figures.pause(1);
+    for (std::uint64_t i = 0; i < commits; ++i) {
+      connection c(path);
+      c.must("INSERT INTO t(a, b) VALUES(" + std::to_string(i) + ", randomblob(300))");
+      ++figures.commits;
+    }
+  });
+  auto engine = start_engine();
+  ASSERT_TRUE(app.reached(1));
+  mirror copy(engine->add(path));
+  ASSERT_TRUE(copy.attach());
+  app.proceed(1);
+  copy.follow([&] { return app.finished(); });
+  const auto metrics = engine->metrics(path);
+  std::printf("commits %lu, captured %lu, gaps %u, short logs %lu, unseen %lu, scans %lu\n%s",
+              app.figures().commits.load(), copy.transactions(), copy.gaps(), metrics.short_logs,
+              metrics.unseen_logs, metrics.scans, copy.all_reasons().c_str());
+  copy.expect_equals(path);
+  copy.expect_consistent();
+}
+
 }  // namespace
 }  // namespace understudy::capture_testing
