@@ -8,7 +8,9 @@
 namespace understudy::files {
 namespace {
 
-XXH3_state_t* state_of(void* state) { return static_cast<XXH3_state_t*>(state); }
+XXH3_state_t* state_of(void* state) {
+  return static_cast<XXH3_state_t*>(state);
+}
 
 }  // namespace
 
@@ -36,9 +38,13 @@ std::optional<digest> digest_from_bytes(std::string_view bytes) {
   return d;
 }
 
-digest_builder::digest_builder() : state_(XXH3_createState()) { XXH3_128bits_reset(state_of(state_.get())); }
+digest_builder::digest_builder() : state_(XXH3_createState()) {
+  XXH3_128bits_reset(state_of(state_.get()));
+}
 
-void digest_builder::destroy::operator()(void* state) const { XXH3_freeState(state_of(state)); }
+void digest_builder::destroy::operator()(void* state) const {
+  XXH3_freeState(state_of(state));
+}
 
 void digest_builder::add(std::span<const std::byte> bytes) {
   XXH3_128bits_update(state_of(state_.get()), bytes.data(), bytes.size());

@@ -1,6 +1,7 @@
 #pragma once
 
-// XXH3-128 of file contents: tells accidental differences apart. Not a defence against a peer that forges one.
+// XXH3-128 of file contents: tells accidental differences apart. Not a defence against a peer that forges
+// one.
 
 #include <cstddef>
 #include <cstdint>

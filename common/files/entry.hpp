@@ -9,6 +9,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "common/files/digest.hpp"
 
@@ -31,7 +32,7 @@ struct ::timespec to_timespec(epoch_ns time);
 using attribute_map = std::map<std::string, std::string>;
 
 // The path of the base itself, where an entry of it is allowed.
-inline constexpr const char* base_path = ".";
+inline constexpr std::string_view base_path = ".";
 
 struct entry {
   std::string path;
@@ -65,8 +66,8 @@ struct comparison {
   bool extended_attributes = true;  // false: its filesystem has none
 };
 
-// Equal owner names count as equal owners, and so do equal numbers: a receiver that does not know the name uses
-// the number.
+// Equal owner names count as equal owners, and so do equal numbers: a receiver that does not know the name
+// uses the number.
 difference compare(const entry& a, const entry& b, const comparison& what);
 
 }  // namespace understudy::files

@@ -12,7 +12,8 @@ namespace {
 constexpr std::size_t longest_target = 4095;          // bytes; PATH_MAX without its NUL
 constexpr std::size_t most_attributes = 256;          // per entry; ext4 holds a few KiB of them
 constexpr std::size_t longest_attribute = 64 * 1024;  // bytes; XATTR_SIZE_MAX
-constexpr std::uint64_t largest_file = std::uint64_t{1} << 62;  // bytes; what off_t can address, and some room
+constexpr std::uint64_t largest_file = std::uint64_t{1}
+                                       << 62;  // bytes; what off_t can address, and some room
 
 absl::Status refuse(const v1::FileEntry& message, std::string_view reason) {
   return absl::InvalidArgumentError(fmt::format("entry \"{}\": {}", printable(message.path()), reason));

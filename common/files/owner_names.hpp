@@ -1,7 +1,7 @@
 #pragma once
 
-// Names of users and groups, looked up once and remembered for a minute: a lookup may go to a network service.
-// Used by one thread.
+// Names of users and groups, looked up once and remembered for a minute: a lookup may go to a network
+// service. Used by one thread.
 
 #include <sys/types.h>
 

@@ -45,20 +45,25 @@ std::string trimmed(std::string_view subdirectory) {
 // `path` is `directory` or lies below it.
 bool is_within(std::string_view path, std::string_view directory, bool ignore_case) {
   if (directory.empty()) return true;
-  if (path.size() < directory.size() || !equal_names(path.substr(0, directory.size()), directory, ignore_case)) {
+  if (path.size() < directory.size() ||
+      !equal_names(path.substr(0, directory.size()), directory, ignore_case)) {
     return false;
   }
   return path.size() == directory.size() || path[directory.size()] == '/';
 }
 
-bool is_reserved(std::string_view path) { return is_below(path, reserved_name) || path == reserved_name; }
+bool is_reserved(std::string_view path) {
+  return is_below(path, reserved_name) || path == reserved_name;
+}
 
 }  // namespace
 
 std::vector<inclusion> classic_profile() {
   const auto row = [](std::string subdirectory, std::vector<std::string> types) {
-    return inclusion{
-        .subdirectory = std::move(subdirectory), .types = std::move(types), .recursive = true, .ignore_case = true};
+    return inclusion{.subdirectory = std::move(subdirectory),
+                     .types = std::move(types),
+                     .recursive = true,
+                     .ignore_case = true};
   };
   return {row("Extn", {"*.wav", "*.vox"}), row("Custom", {"*.wav", "*.vox"}), row("Mail", {"*.*"}),
           row("Music", {"*.*"}), row("Upload/Extn", {"*.*"})};
@@ -67,31 +72,34 @@ std::vector<inclusion> classic_profile() {
 absl::StatusOr<selection_matcher> selection_matcher::make(const selection& what) {
   UNDERSTUDY_RETURN_IF_ERROR(check_absolute("base directory", what.base));
   if (what.include.empty()) {
-    return absl::InvalidArgumentError(fmt::format(
-        "base directory \"{}\": nothing is included; to take everything, include subdirectory \".\" with types "
-        "[\"*\"] and recursive = true",
-        what.base));
+    return absl::InvalidArgumentError(
+        fmt::format("base directory \"{}\": nothing is included; to take everything, include subdirectory "
+                    "\".\" with types "
+                    "[\"*\"] and recursive = true",
+                    what.base));
   }
   selection_matcher matcher;
   for (std::size_t i = 0; i < what.include.size(); ++i) {
     const inclusion& given = what.include[i];
     const auto refuse = [&](std::string_view reason) {
-      return absl::InvalidArgumentError(fmt::format("base directory \"{}\", inclusion {} (subdirectory \"{}\"): {}",
-                                                    what.base, i + 1, given.subdirectory, reason));
+      return absl::InvalidArgumentError(
+          fmt::format("base directory \"{}\", inclusion {} (subdirectory \"{}\"): {}", what.base, i + 1,
+                      given.subdirectory, reason));
     };
     row r{.subdirectory = trimmed(given.subdirectory),
           .types = given.types,
           .recursive = given.recursive,
           .ignore_case = given.ignore_case};
     if (!r.subdirectory.empty()) {
-      if (const absl::Status checked = check_path(r.subdirectory); !checked.ok()) return refuse(message_of(checked));
+      if (const absl::Status checked = check_path(r.subdirectory); !checked.ok())
+        return refuse(message_of(checked));
     }
     if (r.types.empty()) return refuse("types: at least one pattern is needed, for example \"*\"");
     for (const std::string& type : r.types) {
       if (type.empty()) return refuse("types: a pattern is empty");
       if (type.find('/') != std::string::npos || type.find('\0') != std::string::npos) {
-        return refuse(fmt::format("types: \"{}\" is a pattern on file names; directories belong in subdirectory",
-                                  printable(type)));
+        return refuse(fmt::format(
+            "types: \"{}\" is a pattern on file names; directories belong in subdirectory", printable(type)));
       }
     }
     matcher.rows_.push_back(std::move(r));

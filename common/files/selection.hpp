@@ -25,7 +25,7 @@ struct inclusion {
 };
 
 struct selection {
-  std::string base;                            // absolute
+  std::string base;  // absolute
   std::vector<inclusion> include;
   std::vector<std::string> exclude_databases;  // absolute; they and their -wal, -shm, -journal never travel
 };

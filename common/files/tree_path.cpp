@@ -22,7 +22,8 @@ absl::Status check_path(std::string_view path) {
     if (name.empty() || name == "." || name == "..") {
       return refuse(path, "it has an empty, \".\" or \"..\" component");
     }
-    if (name.size() > longest_name) return refuse(path.substr(0, 512), "a component is longer than 255 bytes");
+    if (name.size() > longest_name)
+      return refuse(path.substr(0, 512), "a component is longer than 255 bytes");
     begin = end + 1;
   }
   return absl::OkStatus();

@@ -10,8 +10,9 @@
 
 namespace understudy::files {
 
-inline constexpr std::size_t longest_name = 255;   // bytes; NAME_MAX of every filesystem we meet
-inline constexpr std::size_t longest_path = 16384;  // bytes; deeper trees than PATH_MAX exist, unbounded ones do not
+inline constexpr std::size_t longest_name = 255;  // bytes; NAME_MAX of every filesystem we meet
+inline constexpr std::size_t longest_path =
+    16384;  // bytes; deeper trees than PATH_MAX exist, unbounded ones do not
 
 // Relative, not empty, no empty, "." or ".." component, no NUL, within the bounds above.
 absl::Status check_path(std::string_view path);

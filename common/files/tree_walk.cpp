@@ -50,7 +50,7 @@ absl::StatusOr<std::optional<observation>> tree_reader::observe(std::string_view
                       .inode = status.st_ino,
                       .changed_at = to_nanoseconds(status.st_ctim),
                       .names = 1};
-    found.what.path = base_path;
+    found.what.path = std::string(base_path);
     found.what.owner = owners_.user(status.st_uid);
     found.what.group = owners_.group(status.st_gid);
     if (with_attributes_) found.what.attributes = read_attributes(root_.descriptor());
@@ -83,7 +83,8 @@ absl::Status tree_reader::list(std::string_view directory, const std::function<v
   absl::Status failure;
   UNDERSTUDY_RETURN_IF_ERROR(parent->list([&](const os::directory_entry& listed) {
     std::string path = join(directory, listed.name);
-    if (listed.type == S_IFDIR ? !matcher_.includes_directory(path) : !matcher_.includes_file(path)) return true;
+    if (listed.type == S_IFDIR ? !matcher_.includes_directory(path) : !matcher_.includes_file(path))
+      return true;
     const absl::StatusOr<struct ::stat> status = parent->status(listed.name);
     if (is_absent(status.status())) return true;
     if (!status.ok()) {

@@ -1,7 +1,7 @@
 #pragma once
 
-// Reading a tree: what lies at a path, what lies in a directory, everything there is. Through os::directory, so
-// that no path can lead outside; never writes.
+// Reading a tree: what lies at a path, what lies in a directory, everything there is. Through os::directory,
+// so that no path can lead outside; never writes.
 
 #include <sys/stat.h>
 
@@ -42,10 +42,11 @@ class tree_reader {
   absl::StatusOr<std::optional<observation>> observe(std::string_view path);
   // The entries of one directory, in no order. kNotFound and the like: see is_absent.
   absl::Status list(std::string_view directory, const std::function<void(observation&&)>& visit);
-  // Everything below a directory, parents before what is in them. `failed` hears of directories that cannot be
-  // read (except by vanishing meanwhile): nothing is known about what is in them. `visit` returns false to stop.
+  // Everything below a directory, parents before what is in them. `failed` hears of directories that cannot
+  // be read (except by vanishing meanwhile): nothing is known about what is in them. `visit` returns false to
+  // stop.
   void walk(std::string_view directory, const std::function<bool(observation&&)>& visit,
-                    const std::function<void(const std::string&, const absl::Status&)>& failed);
+            const std::function<void(const std::string&, const absl::Status&)>& failed);
 
   owner_names& owners() { return owners_; }
 

@@ -1,6 +1,7 @@
 #pragma once
 
-// Extended attributes of the "user." namespace. A filesystem without them has none; nothing here fails for that.
+// Extended attributes of the "user." namespace. A filesystem without them has none; nothing here fails for
+// that.
 
 #include <string>
 

@@ -1,0 +1,177 @@
+#include "agent-failover/replica/tree/file_sink_session.hpp"
+
+#include <fmt/core.h>
+
+#include <utility>
+
+#include "common/files/entry_message.hpp"
+#include "common/log/log.hpp"
+#include "common/status/status_macros.hpp"
+#include "understudy/v1/files.pb.h"
+
+namespace understudy::files {
+namespace {
+
+constexpr int listing_part = 1000;                   // entries per message: well under gRPC's 4 MiB
+constexpr std::size_t listing_bytes = 1 << 20;       // entries with long names or many attributes
+constexpr std::size_t most_changes = 1024;           // applied together: what one syncfs is shared by
+constexpr std::size_t most_bytes = 16 << 20;         // held in memory before they are applied
+constexpr int largest_batch = 4096;                  // changes; an honest sender stays far below
+constexpr int largest_question = 1024;               // what files.proto says
+constexpr epoch_ns remember_every = 10'000'000'000;  // 10 s: how much is compared again after a restart
+
+std::chrono::system_clock::time_point to_time_point(epoch_ns time) {
+  return std::chrono::system_clock::time_point(
+      std::chrono::duration_cast<std::chrono::system_clock::duration>(std::chrono::nanoseconds(time)));
+}
+
+}  // namespace
+
+struct file_sink_session::pending {
+  std::vector<v1::FileChange> changes;
+  std::size_t bytes = 0;
+};
+
+file_sink_session::file_sink_session(file_tree_sink& sink, send_function send)
+    : sink_(sink), send_(std::move(send)), pending_(std::make_unique<pending>()) {}
+
+file_sink_session::~file_sink_session() {
+  sink_.abandon_uploads();
+}
+
+absl::Status file_sink_session::start() {
+  v1::FilesSinkMessage first;
+  *first.mutable_selection() = to_message(sink_.what());
+  send_(std::move(first));
+  v1::FilesSinkMessage part;
+  std::size_t bytes = 0;
+  UNDERSTUDY_RETURN_IF_ERROR(sink_.scan([&](entry&& found) {
+    v1::FileEntry& added = *part.mutable_listing()->add_entries();
+    to_message(found, added);
+    bytes += added.ByteSizeLong();
+    if (part.listing().entries_size() < listing_part && bytes < listing_bytes) return;
+    send_(std::move(part));
+    part = {};
+    bytes = 0;
+  }));
+  v1::FileListing& last = *part.mutable_listing();
+  last.set_complete(true);
+  last.set_copy(sink_.memory().copy);
+  to_message(sink_.memory().in_step_until, *last.mutable_memory()->mutable_in_step_until());
+  last.mutable_memory()->set_root(sink_.memory().root);
+  last.set_owners_ignored(!sink_.owners_kept());
+  last.set_xattrs_ignored(!sink_.attributes_kept());
+  send_(std::move(part));
+  return absl::OkStatus();
+}
+
+absl::Status file_sink_session::receive(v1::FilesSourceMessage&& message) {
+  progress_.last_heard = std::chrono::steady_clock::now();
+  switch (message.message_case()) {
+    case v1::FilesSourceMessage::kChunk:
+      progress_.bytes_done += message.chunk().content().size();
+      return sink_.add_chunk(message.chunk());
+    case v1::FilesSourceMessage::kBatch:
+      if (message.batch().changes_size() > largest_batch)
+        return absl::InvalidArgumentError("batch: too many changes");
+      for (v1::FileChange& change : *message.mutable_batch()->mutable_changes()) {
+        if (change.sequence() != last_sequence_ + 1)
+          return absl::InvalidArgumentError("batch: a change is missing");
+        ++last_sequence_;
+        pending_->bytes += change.ByteSizeLong();
+        pending_->changes.push_back(std::move(change));
+      }
+      if (pending_->changes.size() >= most_changes || pending_->bytes >= most_bytes) return flush();
+      return absl::OkStatus();
+    case v1::FilesSourceMessage::kInStep: {
+      UNDERSTUDY_RETURN_IF_ERROR(flush());
+      if (message.in_step().sequence() > last_sequence_)
+        return absl::InvalidArgumentError("in_step: unknown sequence");
+      progress_.now = files_progress::phase::streaming;
+      progress_.entries = message.in_step().entries();
+      const v1::FilesMemory& memory = message.in_step().memory();
+      return remember(from_message(memory.in_step_until()), memory.root());
+    }
+    case v1::FilesSourceMessage::kProgress:
+      progress_.now = files_progress::phase::comparing;
+      progress_.files_done = message.progress().files_done();
+      progress_.files_total = message.progress().files_total();
+      progress_.bytes_done = message.progress().bytes_done();
+      progress_.bytes_total = message.progress().bytes_total();
+      return absl::OkStatus();
+    case v1::FilesSourceMessage::kUnavailable:
+      progress_.now = files_progress::phase::unavailable;
+      progress_.reason = message.unavailable();
+      return absl::OkStatus();
+    case v1::FilesSourceMessage::kHeartbeat:
+      return absl::OkStatus();
+    case v1::FilesSourceMessage::kDrained:
+      UNDERSTUDY_RETURN_IF_ERROR(flush());
+      if (message.drained() > last_sequence_) return absl::InvalidArgumentError("drained: unknown sequence");
+      progress_.now = files_progress::phase::drained;
+      return absl::OkStatus();
+    case v1::FilesSourceMessage::kQuestion:
+      return answer_question(message);
+    case v1::FilesSourceMessage::MESSAGE_NOT_SET:
+      break;
+  }
+  return absl::InvalidArgumentError("a message of an unknown kind");
+}
+
+absl::Status file_sink_session::flush() {
+  if (pending_->changes.empty()) return absl::OkStatus();
+  std::vector<v1::FileRefusal> refusals;
+  UNDERSTUDY_RETURN_IF_ERROR(sink_.apply(pending_->changes, refusals));
+  pending_->changes.clear();
+  pending_->bytes = 0;
+  for (v1::FileRefusal& refusal : refusals) {
+    ++progress_.refused;
+    progress_.reason = refusal.reason();
+    v1::FilesSinkMessage answer;
+    *answer.mutable_refusal() = std::move(refusal);
+    send_(std::move(answer));
+  }
+  progress_.durable = last_sequence_;
+  v1::FilesSinkMessage acknowledgement;
+  acknowledgement.set_durable(last_sequence_);
+  send_(std::move(acknowledgement));
+  return absl::OkStatus();
+}
+
+absl::Status file_sink_session::answer_question(const v1::FilesSourceMessage& message) {
+  UNDERSTUDY_RETURN_IF_ERROR(flush());
+  if (message.question().paths_size() > largest_question)
+    return absl::InvalidArgumentError("question: too many paths");
+  v1::FilesSinkMessage answer;
+  for (const std::string& path : message.question().paths()) {
+    const std::optional<digest> content = sink_.digest_of(path);
+    answer.mutable_digests()->add_digests(content ? to_bytes(*content) : std::string{});
+  }
+  send_(std::move(answer));
+  return absl::OkStatus();
+}
+
+absl::Status file_sink_session::remember(epoch_ns in_step_until, const std::string& root) {
+  progress_.current_at = to_time_point(in_step_until);
+  const sink_memory& known = sink_.memory();
+  if (root == known.root && in_step_until - known.in_step_until < remember_every &&
+      in_step_until >= known.in_step_until && progress_.now == files_progress::phase::streaming) {
+    return absl::OkStatus();
+  }
+  return sink_.remember(in_step_until, root);
+}
+
+void file_sink_session::drain() {
+  v1::FilesSinkMessage request;
+  request.set_drain(true);
+  send_(std::move(request));
+}
+
+void file_sink_session::hold(bool held) {
+  v1::FilesSinkMessage request;
+  request.set_hold(held);
+  send_(std::move(request));
+  progress_.now = held ? files_progress::phase::held : files_progress::phase::streaming;
+}
+
+}  // namespace understudy::files

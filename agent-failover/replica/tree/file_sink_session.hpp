@@ -1,0 +1,60 @@
+#pragma once
+
+// The receiving end's side of one stream: what to answer to each message. Driven by a thread that receives
+// (file_streams.hpp), or by a test; used by one thread at a time.
+//
+//   sink -> source   selection, listing...            at the start
+//   source -> sink   chunks and batches               applied together when nothing more is waiting: flush()
+//   sink -> source   refusals, then durable           an acknowledgement is durable
+//   source -> sink   question                         sink: digests
+//   source -> sink   in_step                          remembered once its sequence is durable
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "agent-failover/replica/tree/file_tree_sink.hpp"
+#include "common/files/files_progress.hpp"
+
+namespace understudy::v1 {
+class FilesSinkMessage;
+class FilesSourceMessage;
+}  // namespace understudy::v1
+
+namespace understudy::files {
+
+class file_sink_session {
+ public:
+  using send_function = std::function<void(v1::FilesSinkMessage&&)>;
+  // `sink` outlives it.
+  file_sink_session(file_tree_sink& sink, send_function send);
+  ~file_sink_session();
+
+  // Sends the selection and the listing.
+  absl::Status start();
+  // kInvalidArgument: the peer does not keep to the protocol. After any failure the stream must end.
+  absl::Status receive(v1::FilesSourceMessage&& message);
+  // Applies what was received, and acknowledges. To be called when no message is waiting.
+  absl::Status flush();
+  // Asks the source for `drained`.
+  void drain();
+  // While held, the source sends no changes but goes on watching.
+  void hold(bool held);
+
+  const files_progress& progress() const { return progress_; }
+
+ private:
+  absl::Status answer_question(const v1::FilesSourceMessage& message);
+  absl::Status remember(epoch_ns in_step_until, const std::string& root);
+
+  struct pending;
+  file_tree_sink& sink_;
+  send_function send_;
+  std::unique_ptr<pending> pending_;
+  std::uint64_t last_sequence_ = 0;
+  files_progress progress_;
+};
+
+}  // namespace understudy::files

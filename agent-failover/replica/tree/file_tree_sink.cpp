@@ -1,0 +1,85 @@
+#include "agent-failover/replica/tree/file_tree_sink.hpp"
+
+#include <fmt/core.h>
+
+#include <unordered_map>
+#include <utility>
+
+#include "agent-failover/replica/tree/tree_batch.hpp"
+#include "common/files/tree_path.hpp"
+#include "common/files/tree_walk.hpp"
+#include "common/status/status_macros.hpp"
+#include "understudy/v1/files.pb.h"
+
+namespace understudy::files {
+
+absl::StatusOr<std::unique_ptr<file_tree_sink>> file_tree_sink::open(os::file_system& fs,
+                                                                     tree_sink_options options) {
+  UNDERSTUDY_ASSIGN_OR_RETURN(auto place, open_copy_place(fs, options));
+  sink_memory memory = load_memory(*place->area, place->memory_file);
+  UNDERSTUDY_RETURN_IF_ERROR(store_memory(*place->area, place->memory_file, memory));
+  return std::unique_ptr<file_tree_sink>(
+      new file_tree_sink(std::move(options), std::move(place), std::move(memory)));
+}
+
+absl::Status file_tree_sink::scan(const std::function<void(entry&&)>& visit) {
+  tree_reader reader(*place_->tree, *place_->matcher, place_->attributes_kept);
+  UNDERSTUDY_ASSIGN_OR_RETURN(std::optional<observation> base, reader.observe(base_path));
+  visit(std::move(base->what));
+  std::unordered_map<ino_t, std::uint32_t> groups;
+  absl::Status failure;
+  reader.walk(
+      "",
+      [&](observation&& found) {
+        if (found.names > 1) {
+          found.what.hard_link_group =
+              groups.try_emplace(found.inode, static_cast<std::uint32_t>(groups.size() + 1)).first->second;
+        }
+        visit(std::move(found.what));
+        return true;
+      },
+      [&](const std::string&, const absl::Status& status) { failure.Update(status); });
+  return failure;
+}
+
+std::optional<digest> file_tree_sink::digest_of(std::string_view path) {
+  if (!check_path(path).ok() || !place_->matcher->includes_file(path)) return std::nullopt;
+  const auto file = place_->tree->open(path, os::open_mode::read);
+  if (!file.ok()) return std::nullopt;
+  digest_builder content;
+  std::vector<std::byte> buffer(1 << 20);
+  for (std::uint64_t offset = 0;;) {
+    const auto length = (*file)->read_at(buffer, offset);
+    if (!length.ok()) return std::nullopt;
+    if (*length == 0) return content.result();
+    content.add(std::span(buffer).first(*length));
+    offset += *length;
+  }
+}
+
+absl::Status file_tree_sink::add_chunk(const v1::FileChunk& chunk) {
+  return place_->staging->add_chunk(chunk);
+}
+
+absl::Status file_tree_sink::apply(std::span<const v1::FileChange> changes,
+                                   std::vector<v1::FileRefusal>& refusals) {
+  return tree_batch(*place_).apply(changes, refusals);
+}
+
+absl::Status file_tree_sink::remember(epoch_ns in_step_until, std::string root) {
+  sink_memory next{.copy = memory_.copy, .in_step_until = in_step_until, .root = std::move(root)};
+  UNDERSTUDY_RETURN_IF_ERROR(store_memory(*place_->area, place_->memory_file, next));
+  memory_ = std::move(next);
+  return absl::OkStatus();
+}
+
+absl::Status file_tree_sink::forget() {
+  // The source's base stays known: it protects against an unmounted one.
+  sink_memory next = new_memory();
+  next.root = memory_.root;
+  UNDERSTUDY_RETURN_IF_ERROR(store_memory(*place_->area, place_->memory_file, next));
+  memory_ = std::move(next);
+  return absl::OkStatus();
+}
+
+}  // namespace understudy::files
