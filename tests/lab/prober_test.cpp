@@ -1,0 +1,232 @@
+// The prober on a real network: replies, silence, refusals, and its own absence.
+
+#include "agent-failover/network/prober.hpp"
+
+#include <gmock/gmock.h>
+#include <signal.h>
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <mutex>
+#include <sstream>
+
+#include "agent-failover/network/adapters.hpp"
+#include "common/status/status_text.hpp"
+#include "tests/support/lab/lab.hpp"
+#include "tests/support/wait.hpp"
+
+namespace understudy::network {
+namespace {
+
+using namespace std::chrono_literals;
+using test::host;
+using test::lab;
+using test::wait_until;
+using ::testing::AnyOf;
+
+class collector {
+ public:
+  void operator()(const probe_sample& sample) {
+    const std::lock_guard lock(mutex_);
+    samples_.push_back(sample);
+  }
+  std::vector<probe_sample> of(const std::string& target) {
+    const std::lock_guard lock(mutex_);
+    std::vector<probe_sample> found;
+    std::copy_if(samples_.begin(), samples_.end(), std::back_inserter(found),
+                 [&](const probe_sample& sample) { return sample.target == target; });
+    return found;
+  }
+  std::size_t count(const std::string& target, probe_outcome outcome) {
+    const auto all = of(target);
+    return static_cast<std::size_t>(std::count_if(
+        all.begin(), all.end(), [&](const probe_sample& one) { return one.outcome == outcome; }));
+  }
+
+ private:
+  std::mutex mutex_;
+  std::vector<probe_sample> samples_;
+};
+
+test::lab_options pair() {
+  return {.hosts = {{.name = "failover", .addresses = {"10.77.0.9/24", "fd77::9/64"}},
+                    {.name = "primary", .addresses = {"10.77.0.1/24", "fd77::1/64"}}}};
+}
+
+std::unique_ptr<prober> open_on(host& where, collector& samples, prober_options options = {}) {
+  std::unique_ptr<prober> opened;
+  where.call([&] {
+    auto made = prober::open(options, [&samples](const probe_sample& sample) { samples(sample); });
+    if (!made.ok()) throw std::runtime_error(std::string(message_of(made.status())));
+    opened = std::move(*made);
+  });
+  return opened;
+}
+
+ip_address ip(const char* text) {
+  return parse_ip_address(text).value();
+}
+
+class prober_kind : public testing::TestWithParam<bool> {};
+INSTANTIATE_TEST_SUITE_P(, prober_kind, testing::Bool(),
+                         [](const auto& kind) { return kind.param ? "raw" : "unprivileged"; });
+
+TEST_P(prober_kind, replies_then_a_pulled_cable_then_replies) {
+  lab net(pair());
+  collector samples;
+  const auto pinger = open_on(net["failover"], samples, {.allow_raw = GetParam()});
+  EXPECT_EQ(pinger->statistics().raw, GetParam());
+  const probe_timing timing{100ms, 50ms};
+  ASSERT_TRUE(pinger->add("v4", ip("10.77.0.1"), timing).ok());
+  ASSERT_TRUE(pinger->add("v6", ip("fd77::1"), timing).ok());
+  EXPECT_FALSE(pinger->add("v4", ip("10.77.0.1"), timing).ok());
+  EXPECT_FALSE(pinger->add("x", ip("10.77.0.1"), {100ms, 101ms}).ok());
+  for (const std::string target : {"v4", "v6"})
+    ASSERT_TRUE(wait_until([&] { return samples.count(target, probe_outcome::reply) >= 5; }, 10s)) << target;
+
+  net["primary"].cut();
+  for (const std::string target : {"v4", "v6"})
+    ASSERT_TRUE(wait_until([&] { return samples.count(target, probe_outcome::timeout) >= 5; }, 10s))
+        << target;
+  net["primary"].restore();
+  for (const std::string target : {"v4", "v6"}) {
+    const auto before = samples.count(target, probe_outcome::reply);
+    ASSERT_TRUE(wait_until([&] { return samples.count(target, probe_outcome::reply) >= before + 3; }, 10s))
+        << target;
+  }
+
+  for (const std::string target : {"v4", "v6"}) {
+    const auto all = samples.of(target);
+    for (std::size_t i = 0; i < all.size(); ++i) {
+      EXPECT_EQ(all[i].sequence, i) << target << ": one sample per slot, in order";
+      EXPECT_THAT(all[i].outcome, AnyOf(probe_outcome::reply, probe_outcome::timeout));
+      if (all[i].outcome == probe_outcome::reply) {
+        EXPECT_LE(all[i].rtt, 50ms);
+      }
+      // Slots lie on the grid of the first one, whatever happened in between.
+      const auto off = all[i].sent_at - all[0].sent_at - static_cast<int>(i) * 100ms;
+      EXPECT_LT(std::max(off, -off), 50ms) << target << " slot " << i;
+    }
+  }
+}
+
+TEST(prober, a_refused_send_is_no_timeout) {
+  lab net(pair());
+  collector samples;
+  const auto pinger = open_on(net["failover"], samples);
+  ASSERT_TRUE(pinger->add("no route", ip("192.0.2.1"), {50ms, 40ms}).ok());
+  ASSERT_TRUE(pinger->add("primary", ip("10.77.0.1"), {50ms, 40ms}).ok());
+  ASSERT_TRUE(wait_until([&] { return samples.count("no route", probe_outcome::send_failed) >= 2; }, 10s));
+  EXPECT_EQ(samples.of("no route")[0].error, ENETUNREACH);
+  ASSERT_TRUE(wait_until([&] { return samples.count("primary", probe_outcome::reply) >= 2; }, 10s));
+  net["failover"].sh("ip link set eth0 down");
+  ASSERT_TRUE(wait_until([&] { return samples.count("primary", probe_outcome::send_failed) >= 2; }, 10s));
+  EXPECT_EQ(samples.count("no route", probe_outcome::timeout), 0U);
+}
+
+// All nodes answer a ping to their group, each from its own address: valid replies in all but their source.
+TEST(prober, a_reply_from_another_address_is_ignored) {
+  lab net(pair());
+  collector samples;
+  const auto pinger = open_on(net["failover"], samples);
+  ip_address group = ip("ff02::1");
+  net["failover"].call([&] { group.scope = static_cast<std::uint32_t>(find_adapter("eth0").value().index); });
+  ASSERT_TRUE(pinger->add("group", group, {50ms, 40ms}).ok());
+  ASSERT_TRUE(wait_until([&] { return samples.of("group").size() >= 4; }, 10s));
+  EXPECT_GE(pinger->statistics().ignored, 3U);
+  EXPECT_EQ(samples.count("group", probe_outcome::reply), 0U);
+  EXPECT_EQ(samples.count("group", probe_outcome::send_failed), 0U);
+}
+
+TEST(prober, pause_update_and_remove) {
+  lab net(pair());
+  collector samples;
+  const auto pinger = open_on(net["failover"], samples);
+  ASSERT_TRUE(pinger->add("p", ip("10.77.0.77"), {40ms, 30ms}).ok());
+  ASSERT_TRUE(wait_until([&] { return samples.count("p", probe_outcome::timeout) >= 2; }, 10s));
+  ASSERT_TRUE(pinger->update("p", ip("10.77.0.1"), {40ms, 30ms}).ok());
+  ASSERT_TRUE(wait_until([&] { return samples.count("p", probe_outcome::reply) >= 2; }, 10s));
+  pinger->pause("p");
+  const auto paused = samples.of("p").size();
+  EXPECT_FALSE(wait_until([&] { return samples.of("p").size() > paused + 1; }, 200ms));
+  pinger->resume("p");
+  ASSERT_TRUE(wait_until([&] { return samples.of("p").size() > paused + 3; }, 10s));
+  const auto all = samples.of("p");
+  EXPECT_TRUE(std::is_sorted(all.begin(), all.end(),
+                             [](const auto& a, const auto& b) { return a.sequence < b.sequence; }));
+  EXPECT_EQ(samples.count("p", probe_outcome::host_was_late), 0U);
+  pinger->remove("p");
+  const auto removed = samples.of("p").size();
+  EXPECT_FALSE(wait_until([&] { return samples.of("p").size() > removed + 1; }, 200ms));
+  EXPECT_FALSE(pinger->update("p", ip("10.77.0.1"), {}).ok());
+}
+
+// SIGSTOP to the process that pings: what it slept through is its own lateness and no failure of the target,
+// and a reply that arrived while it slept counts.
+TEST(prober, a_frozen_process_blames_nobody) {
+  lab net(pair());
+  host& failover = net["failover"];
+  test::process ping = failover.spawn({LAB_PING, "10.77.0.1", "100", "50"});
+  ASSERT_TRUE(ping.wait_for_log("3 reply"));
+  ping.signal(SIGSTOP);
+  EXPECT_FALSE(wait_until([] { return false; }, 2s));
+  ping.signal(SIGCONT);
+  ASSERT_TRUE(ping.wait_for_log("30 reply")) << ping.log();
+  EXPECT_EQ(ping.stop(), 0) << ping.log();
+
+  std::istringstream lines(ping.log());
+  std::string line;
+  std::size_t skipped = 0;
+  while (std::getline(lines, line)) {
+    EXPECT_EQ(line.find("timeout"), std::string::npos) << line;
+    if (const auto at = line.find("was late skipped="); at != std::string::npos)
+      skipped += std::stoul(line.substr(at + 17));
+  }
+  EXPECT_GE(skipped, 15U) << ping.log();
+  EXPECT_LE(skipped, 25U) << ping.log();
+}
+
+TEST(prober, cost_of_256_targets) {
+  test::lab_options options = pair();
+  for (int i = 0; i < 128; ++i) {
+    options.hosts[1].addresses.push_back("10.77.1." + std::to_string(i) + "/16");
+    options.hosts[1].addresses.push_back("fd77::1:" + std::to_string(i) + "/64");
+  }
+  options.hosts[0].addresses = {"10.77.0.9/16", "fd77::9/64"};
+  lab net(options);
+  collector samples;
+  const auto pinger = open_on(net["failover"], samples, {.stagger = 800us});
+  for (std::size_t i = 0; i < 256; ++i)
+    ASSERT_TRUE(pinger
+                    ->add(std::to_string(i),
+                          parse_ip_network(options.hosts[1].addresses[i + 2]).value().address, {200ms, 100ms})
+                    .ok());
+  ASSERT_TRUE(wait_until([&] { return samples.of("255").size() >= 3; }, 10s));
+  (void)pinger->statistics();
+  const auto cpu = [] {
+    rusage use{};
+    ::getrusage(RUSAGE_SELF, &use);
+    return (use.ru_utime.tv_sec + use.ru_stime.tv_sec) * 1e6 +
+           static_cast<double>(use.ru_utime.tv_usec + use.ru_stime.tv_usec);
+  };
+  const auto begin = monotonic_clock::now();
+  const auto used_before = cpu();
+  const auto sent_before = pinger->statistics().sent;
+  (void)wait_until([] { return false; }, begin + 3s, 500ms);
+  const double seconds = std::chrono::duration<double>(monotonic_clock::now() - begin).count();
+  const double used = (cpu() - used_before) / 1e6;
+  const auto statistics = pinger->statistics();
+  const double rate = static_cast<double>(statistics.sent - sent_before) / seconds;
+  // At the default interval 256 targets are 128 probes a second. The answering side's share is in it too.
+  std::printf(
+      "256 targets at 200 ms: %.0f probes/s cost %.1f %% of a core, worst lag %.2f ms; per 128 probes/s %.2f "
+      "%%\n",
+      rate, 100 * used / seconds, static_cast<double>(statistics.worst_lag.count()) / 1e6,
+      100 * used / seconds * 128 / rate);
+  RecordProperty("cpu_percent_at_default_interval", std::to_string(100 * used / seconds * 128 / rate));
+  EXPECT_GT(rate, 900);
+}
+
+}  // namespace
+}  // namespace understudy::network
