@@ -1,0 +1,124 @@
+// restore NAME --database C --at TIME --to FILE, files NAME --deleted [--restore PATH]
+
+#include <fmt/core.h>
+
+#include <CLI/App.hpp>
+#include <memory>
+#include <set>
+
+#include "agent-failover/ctl/action.hpp"
+#include "agent-failover/ctl/argument_text.hpp"
+#include "agent-failover/ctl/error_text.hpp"
+#include "agent-failover/ctl/verbs.hpp"
+#include "common/status/status_macros.hpp"
+#include "google/protobuf/util/time_util.h"
+#include "understudy/v1/supervisor.pb.h"
+
+namespace understudy::ctl {
+
+namespace {
+
+struct restore_options {
+  std::string server;
+  std::string catalog;
+  std::string at;
+  std::string to;
+  bool wait = true;
+};
+
+verb_result restore(session& s, const restore_options& o) {
+  v1::RestoreDatabaseImageRequest request;
+  request.set_server(o.server);
+  request.set_catalog(o.catalog);
+  request.set_to(o.to);
+  if (!o.to.starts_with('/')) {
+    return absl::InvalidArgumentError("--to is a file on the failover host: give its absolute path");
+  }
+  UNDERSTUDY_ASSIGN_OR_RETURN(const auto at, parse_time(o.at, std::chrono::system_clock::now()));
+  const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(at.time_since_epoch()).count();
+  *request.mutable_at() = google::protobuf::util::TimeUtil::MillisecondsToTimestamp(ms);
+  UNDERSTUDY_ASSIGN_OR_RETURN(const auto answer, s.ask<v1::RestoreDatabaseImageResponse>(request));
+  if (!answer.effect().empty()) s.screen().err(answer.effect() + "\n");
+  return follow(s, answer.operation(), o.wait);
+}
+
+struct files_options {
+  std::string server;
+  bool deleted = false;
+  std::string restore;
+  std::string base;
+};
+
+absl::StatusOr<v1::ListDeletedFilesResponse> list_deleted(session& s, const std::string& server) {
+  v1::ListDeletedFilesRequest request;
+  request.set_server(server);
+  return s.ask<v1::ListDeletedFilesResponse>(request);
+}
+
+// The base directory of the one deleted file of that path.
+absl::StatusOr<std::string> base_of(session& s, const files_options& o) {
+  UNDERSTUDY_ASSIGN_OR_RETURN(const auto listed, list_deleted(s, o.server));
+  std::set<std::string> bases;
+  for (const auto& file : listed.files()) {
+    if (file.path() == o.restore) bases.insert(file.base());
+  }
+  if (bases.size() == 1) return *bases.begin();
+  if (bases.empty()) {
+    return with_hint(
+        absl::NotFoundError(fmt::format("there is no deleted file \"{}\" of {}", o.restore, o.server)),
+        fmt::format("see what there is: understudyctl files {} --deleted", o.server));
+  }
+  absl::Status status =
+      absl::InvalidArgumentError(fmt::format("\"{}\" was deleted in more than one place", o.restore));
+  for (const auto& base : bases) status = with_hint(status, fmt::format("--base {}", base));
+  return status;
+}
+
+verb_result files(session& s, const files_options& o) {
+  if (o.restore.empty()) {
+    UNDERSTUDY_ASSIGN_OR_RETURN(const auto listed, list_deleted(s, o.server));
+    text_table table{{"DELETED", "BASE", "PATH", "SIZE"}};
+    for (const auto& file : listed.files()) {
+      table.add_row(
+          {{time_text(file.deleted_at())}, {file.base()}, {file.path()}, {bytes_text(file.size())}});
+    }
+    const auto how = view_of(s);
+    return show(s, listed, table.text(how.width, how.colored));
+  }
+  v1::RestoreDeletedFileRequest request;
+  request.set_server(o.server);
+  request.set_path(o.restore);
+  request.set_base(o.base);
+  if (o.base.empty()) {
+    UNDERSTUDY_ASSIGN_OR_RETURN(*request.mutable_base(), base_of(s, o));
+  }
+  UNDERSTUDY_ASSIGN_OR_RETURN(const auto answer,
+                              s.ask<v1::RestoreDeletedFileResponse>(request, session::LONG_PATIENCE));
+  return show(s, answer, answer.effect() + "\n");
+}
+
+}  // namespace
+
+void add_recovery_verbs(CLI::App& root, session& s) {
+  auto o = std::make_shared<restore_options>();
+  auto* verb =
+      root.add_subcommand("restore", "write a past moment of a database to a file on the failover host");
+  add_server_name(verb, &o->server);
+  verb->add_option("--database", o->catalog, "the database")->required();
+  verb->add_option("--at", o->at,
+                   "when: 2026-11-22T15:40:00Z, \"2026-11-22 15:40\" (local), or 10m for so long ago")
+      ->required();
+  verb->add_option("--to", o->to, "the file to write, an absolute path")->required();
+  verb->add_flag("--wait,!--no-wait", o->wait, "wait for the end (default), or only begin");
+  on(verb, s, [&s, o] { return restore(s, *o); });
+
+  auto f = std::make_shared<files_options>();
+  auto* files_verb = root.add_subcommand("files", "deleted and replaced files that are still kept");
+  add_server_name(files_verb, &f->server);
+  files_verb->add_flag("--deleted", f->deleted, "list them")->required();
+  files_verb->add_option("--restore", f->restore, "write this one back to the primary");
+  files_verb->add_option("--base", f->base, "its base directory, when the path alone does not tell");
+  on(files_verb, s, [&s, f] { return files(s, *f); });
+}
+
+}  // namespace understudy::ctl
