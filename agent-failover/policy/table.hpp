@@ -38,8 +38,10 @@ enum class guard : std::uint8_t {
   no_assumed_ip,     // assume_ip is not set
   choice_stored,     // what auto_stop does with diverged data was chosen beforehand
   first_difference,  // the versions were not known to differ
+  was_warned,        // the frozen count had reached the warning count
+  missed_some,       // the frozen count is not zero
 };
-inline constexpr int guard_count = 22;
+inline constexpr int guard_count = 24;
 
 // What a row does to the state and which actions it asks for; described where it is applied (effects.cpp).
 enum class effect : std::uint8_t;
