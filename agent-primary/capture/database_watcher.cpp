@@ -27,8 +27,9 @@ using std::chrono::steady_clock;
 constexpr std::uint32_t directory_events =
     IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR;
 constexpr auto unreadable_limit = std::chrono::seconds(2);  // a recovery of a large log takes some 100 ms
-constexpr milliseconds longest_rescan_delay{250};           // while a database keeps changing under its scan
-constexpr unsigned verify_attempts = 5;  // readings, each after all events and frames so far
+constexpr auto private_limit = std::chrono::seconds(1);
+constexpr milliseconds longest_rescan_delay{250};  // while a database keeps changing under its scan
+constexpr unsigned verify_attempts = 5;            // readings, each after all events and frames so far
 constexpr auto verify_slice = std::chrono::microseconds(500);
 
 constexpr const char* exclusive_reason =
@@ -436,12 +437,15 @@ void database_watcher::safety_check(time_point now) {
   if (::fstat(log_->log(), &status) != 0 || status.st_nlink == 0) return;  // its deletion is about to be told
   if (nobody_connected()) {
     log_read_ = false;  // a crashed application's log: what recovery would find in it counts
-  } else if (index_is_private()) {
-    if (log_unreadable_since_ == time_point{}) {
-      log_unreadable_since_ = now;
-    } else if (now - log_unreadable_since_ > unreadable_limit) {
-      refuse(source_state::phase::refused, exclusive_reason);
-    }
+  }
+  // The last connection's closing looks the same for a moment.
+  if (!index_is_private()) {
+    private_since_ = {};
+  } else if (private_since_ == time_point{}) {
+    private_since_ = now;
+  } else if (now - private_since_ > private_limit) {
+    private_since_ = {};
+    refuse(source_state::phase::refused, exclusive_reason);
   }
 }
 

@@ -109,6 +109,7 @@ class database_watcher final : public event_receiver {
   bool caught_up_ = true;  // this turn read all that was published
   bool log_read_ = false;  // its beginning is read: the scan may go on
   time_point log_unreadable_since_{};
+  time_point private_since_{};
   lifetime lifetime_;
   unsigned modified_lifetimes_ = 0;  // ended since the last settling, with the database file written
   unsigned captured_lifetimes_ = 0;  // ended likewise, and read out, with commits

@@ -70,6 +70,7 @@ log_follower::log_follower(shared_fd log, bool born, captured_image& image, capt
       metrics_(metrics),
       buffer_(buffer),
       longest_pin_(longest_pin),
+      attached_(born),
       synchronised_(born) {}
 
 void log_follower::attach_index(os::unique_fd index) {
@@ -120,7 +121,7 @@ void log_follower::synchronise(std::uint32_t change) {
     if (step == since_.all) padding_ = padding::absent;
     if (step == since_.distinct) padding_ = padding::present;
   }
-  synchronised_ = true;
+  synchronised_ = attached_ = true;
   change_ = change;
   since_ = {};
 }
@@ -246,6 +247,9 @@ std::optional<log_follower::commit_count> log_follower::count_commits(const sqli
 }
 
 bool log_follower::rescue_tail(std::uint32_t missing) {
+  // A generation of which not one frame was seen: its header is still there until the next one's first
+  // commit.
+  if (!generation_ && (!empty_salt_ || !load_generation(*empty_salt_))) return false;
   forget_uncommitted();
   const std::uint32_t target = (padding_ == padding::present ? since_.distinct : since_.all) + missing;
   // One commit after the other, so that nothing is taken beyond what iChange says was committed.
@@ -262,6 +266,9 @@ bool log_follower::rescue_tail(std::uint32_t missing) {
       return false;
     }
   }
+  // Was it commits or padding that was counted? Where that is not known yet, only what reads the same both
+  // ways.
+  if (padding_ == padding::unknown && since_.all != since_.distinct) return false;
   ++metrics_.rescued_tails;
   return true;
 }
@@ -280,14 +287,14 @@ log_follower::result log_follower::change_generation(const sqlite::wal_index_hea
     if (!counted) return result::unreadable;
     fresh = *counted;
   }
-  const bool first = !generation_ && !born_ && !synchronised_;  // met as it was: nothing to continue from
+  const bool first = !attached_;  // met as it was: nothing to continue from
   if (!first) {
     if (!synchronised_) return lose("the wal-index was rebuilt and the log started over meanwhile");
     const std::uint32_t step = header.change - change_;
     const commit_count seen{since_.all + fresh.all, since_.distinct + fresh.distinct};
     if (!counts_match(step, seen)) {
       const std::uint32_t have = padding_ == padding::present ? seen.distinct : seen.all;
-      const bool rescued = generation_ && step > have && rescue_tail(step - have);
+      const bool rescued = step > have && rescue_tail(step - have);
       if (!rescued) {
         return lose(fmt::format(
             "the log was started over before it was read: {} commits happened, {} were seen", step, have));
@@ -304,6 +311,7 @@ log_follower::result log_follower::change_generation(const sqlite::wal_index_hea
     generation_.reset();
     at_ = committed_ = {};
     image_.end_generation();
+    empty_salt_ = header.salt;
     synchronise(header.change);
     last_ = header;
     return result::progressed;
@@ -327,7 +335,10 @@ log_follower::result log_follower::follow(const sqlite::wal_index_header& header
     const result changed = change_generation(header);
     if (changed != result::progressed || header.max_frame == 0) return changed;
   } else if (!generation_) {
-    synchronise(header.change);
+    if (!attached_) synchronise(header.change);
+    if (!synchronised_) return lose("the wal-index was rebuilt over an empty log");
+    if (header.change != change_) return change_generation(header);  // a whole generation went by unseen
+    empty_salt_ = header.salt;
     last_ = header;
     return result::nothing;
   }
@@ -388,6 +399,7 @@ log_follower::result log_follower::poll() {
 }
 
 log_follower::result log_follower::read_by_chain() {
+  attached_ = true;
   const auto header = read_wal_header(log_->value());
   if (!header) return result::nothing;
   if (header->page_size != image_.page_size()) {

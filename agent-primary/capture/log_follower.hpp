@@ -102,11 +102,14 @@ class log_follower {
   std::optional<sqlite::wal_index_header> last_;  // the header read last, all of it followed
 
   std::optional<sqlite::wal_header> generation_;
+  std::optional<sqlite::salts>
+      empty_salt_;      // of the generation that will be written next, while there is none
   position at_;         // reading goes on here
   position committed_;  // the last commit of this generation
   log_transaction pending_;
   std::optional<log_transaction::frame> previous_commit_;  // a frame repeated after a commit is padding
 
+  bool attached_ = false;      // there is a beginning that everything must continue from
   bool synchronised_ = false;  // change_ is iChange at the end of what was read, less `since_`
   std::uint32_t change_ = 0;
   commit_count since_;
