@@ -1,0 +1,179 @@
+// database_copy: a heal into a new file, and the switch to it.
+//
+// The new file may only take the name when the -wal beside it is empty, for frames of the old database over
+// the new one are garbage; and the -wal may only be emptied when the old file holds everything. So: fold
+// completely, empty the -wal durably, rename, sync the directory; at every instant the name leads to a whole
+// database with nothing in the -wal. It needs the old file exclusively: a reader that has the old file open
+// and finds -wal and -shm of the new one (they are opened by name, later) would mix the two. Where readers do
+// not go away, the pages that differ are carried through the -wal instead.
+
+#include <fcntl.h>
+#include <fmt/core.h>
+
+#include <utility>
+
+#include "agent-failover/replica/database_copy.hpp"
+#include "common/log/log.hpp"
+#include "common/os/byte_lock.hpp"
+#include "common/sqlite/wal_format.hpp"
+#include "common/status/status_macros.hpp"
+#include "common/status/status_text.hpp"
+
+namespace understudy::replica {
+namespace {
+
+constexpr std::size_t run_bytes = 1 << 20;
+constexpr std::uint64_t writeback_bytes =
+    8 << 20;  // the disk starts early, so that the sync at the end is short
+
+}  // namespace
+
+absl::Status database_copy::write_run() {
+  new_file& f = *new_file_;
+  if (f.run.empty()) return absl::OkStatus();
+  UNDERSTUDY_RETURN_IF_ERROR(
+      f.file->write_at(std::as_bytes(std::span(f.run)), std::uint64_t{f.run_first - 1} * f.page_size));
+  f.unflushed += f.run.size();
+  f.run.clear();
+  if (f.unflushed >= writeback_bytes) {
+    // A hint only; what counts is the sync before the switch.
+    (void)::sync_file_range(f.file->descriptor(), 0, 0, SYNC_FILE_RANGE_WRITE);
+    f.unflushed = 0;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status database_copy::add_to_new_file(std::span<const channel::page_image> pages) {
+  new_file& f = *new_file_;
+  for (const auto& p : pages) {
+    if (p.number == sqlite::lock_page(f.page_size)) continue;
+    if (f.run.size() >= run_bytes || f.run_first + f.run.size() / f.page_size != p.number) {
+      UNDERSTUDY_RETURN_IF_ERROR(write_run());
+      f.run_first = p.number;
+    }
+    f.run += p.bytes;
+    f.hashes.set(p.number, sqlite::hash_page(p.number, std::as_bytes(std::span(p.bytes))));
+    if (f.brought.size() < p.number) f.brought.resize(p.number);
+    f.brought[p.number - 1] = true;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status database_copy::complete_new_file(std::uint32_t database_pages,
+                                              const sqlite::page_hash& hash_after) {
+  new_file& f = *new_file_;
+  const auto refuse = [&](absl::Status why) {
+    abandon();
+    return why;
+  };
+  if (database_pages == 0) return refuse(absl::InvalidArgumentError("a database without pages"));
+  f.hashes.resize(database_pages);
+  f.brought.resize(database_pages);
+  if (exists_ && f.page_size == page_size_) {
+    channel::page_image kept{.number = 0, .bytes = std::string(page_size_, '\0')};
+    for (std::uint32_t n = 1; n <= std::min(database_pages, durable_pages_); ++n) {
+      if (f.brought[n - 1] || n == sqlite::lock_page(page_size_) || hashes_.at(n) == sqlite::page_hash{})
+        continue;
+      kept.number = n;
+      UNDERSTUDY_RETURN_IF_ERROR(read_stored(n, std::as_writable_bytes(std::span(kept.bytes))));
+      UNDERSTUDY_RETURN_IF_ERROR(add_to_new_file({&kept, 1}));
+    }
+  }
+  UNDERSTUDY_RETURN_IF_ERROR(write_run());
+  if (f.hashes.combined() != hash_after) {
+    return refuse(
+        absl::DataLossError(fmt::format("copy {}: the heal does not give the hash announced", name_)));
+  }
+  UNDERSTUDY_RETURN_IF_ERROR(f.file->truncate(std::uint64_t{database_pages} * f.page_size));
+  f.complete = true;
+  return absl::OkStatus();
+}
+
+absl::Status database_copy::switch_to_new_file() {
+  UNDERSTUDY_RETURN_IF_ERROR(new_file_->file->sync_data());
+  if (exists_) {
+    if (const absl::Status alone = lock_exclusively(); !alone.ok()) {
+      if (!absl::IsFailedPrecondition(alone) || new_file_->page_size != page_size_) return alone;
+      log::warning(name_, "{}; the heal goes through its -wal", message_of(alone));
+      return carry_new_file_through_wal();
+    }
+  }
+  return broken(replace_database());
+}
+
+absl::Status database_copy::replace_database() {
+  // By inode, so that it is held before the name leads to it.
+  UNDERSTUDY_RETURN_IF_ERROR(os::lock_within(new_file_->file->descriptor(), os::lock_mode::shared,
+                                             sqlite::db_shared_first, sqlite::db_shared_size,
+                                             options_.patience, fmt::format("copy {}", heal_name())));
+  UNDERSTUDY_ASSIGN_OR_RETURN(const struct ::stat identity, new_file_->file->status());
+  if (!exists_) {
+    bool created = false;
+    UNDERSTUDY_ASSIGN_OR_RETURN(wal_, copy_wal::open(*directory_, wal_name(), identity, created));
+    UNDERSTUDY_ASSIGN_OR_RETURN(index_, wal_index::open(*directory_, shm_name(), identity));
+  }
+  UNDERSTUDY_RETURN_IF_ERROR(
+      index_->lock(sqlite::shm_lock_write, 1, os::lock_mode::exclusive, options_.patience));
+  const index_lock writing(*index_, sqlite::shm_lock_write);
+  if (exists_) {
+    UNDERSTUDY_ASSIGN_OR_RETURN(const bool untouched, is_untouched());
+    if (!untouched) UNDERSTUDY_RETURN_IF_ERROR(wal_->recover());
+    UNDERSTUDY_RETURN_IF_ERROR(fold_under_write_lock());
+    if (wal_->end().frame > 0) {
+      return absl::UnavailableError(
+          fmt::format("copy {}: cannot be folded, {} is in the way", name_, figures_.fold_blocked_by));
+    }
+  }
+  // The -wal exists, is empty of frames, and durably so, before the database does. Its name must be durable
+  // too: commits that follow are acknowledged on the strength of it.
+  UNDERSTUDY_RETURN_IF_ERROR(wal_->clear());
+  UNDERSTUDY_RETURN_IF_ERROR(index_->invalidate());
+  UNDERSTUDY_RETURN_IF_ERROR(directory_->sync());
+  UNDERSTUDY_RETURN_IF_ERROR(directory_->rename(heal_name(), *directory_, name_));
+  UNDERSTUDY_RETURN_IF_ERROR(directory_->sync());
+
+  const std::unique_ptr<os::file> old = std::exchange(database_, std::move(new_file_->file));
+  identity_ = identity;
+  hashes_ = std::move(new_file_->hashes);
+  page_size_ = new_file_->page_size;
+  new_file_.reset();
+  durable_pages_ = hashes_.size();
+  durable_register_ = hashes_.combined();
+  folded_ = 0;
+  next_own_fold_ = 0;
+  exists_ = true;
+  if (old == nullptr) return absl::OkStatus();
+  const auto left = old->status();
+  if (left.ok() && left->st_nlink == 0) {
+    // A program that opened the old file and has not locked it yet would go on with the new -wal: it shall
+    // find no database in it.
+    const std::string poison(512, 'x');
+    (void)old->write_at(std::as_bytes(std::span(poison)), 0);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status database_copy::carry_new_file_through_wal() {
+  const std::unique_ptr<new_file> f = std::move(new_file_);
+  const std::uint32_t pages = f->hashes.size();
+  std::string page(f->page_size, '\0');
+  const auto carry = [&]() -> absl::Status {
+    for (std::uint32_t n = 1; n <= pages; ++n) {
+      if (f->hashes.at(n) == (n <= hashes_.size() ? hashes_.at(n) : sqlite::page_hash{})) continue;
+      UNDERSTUDY_RETURN_IF_ERROR(
+          f->file->read_at(std::as_writable_bytes(std::span(page)), std::uint64_t{n - 1} * f->page_size)
+              .status());
+      UNDERSTUDY_RETURN_IF_ERROR(add_frame(n, page));
+    }
+    return end_pending(pages, f->hashes.combined());
+  };
+  const absl::Status carried = carry();
+  (void)directory_->remove_file(heal_name());
+  if (!carried.ok()) {
+    abandon();
+    return carried;
+  }
+  return commit_durably();
+}
+
+}  // namespace understudy::replica
