@@ -51,20 +51,20 @@ TEST(state_database_vfs, commits_survive_a_power_cut_at_every_sync_point) {
   constexpr std::int64_t rows = 12;
   std::uint64_t sync_points = 0;
   {
-    const test::temporary_directory real;
+    const test::temporary_directory real(test::where::memory);
     test::faulty_file_system fs(real.path());
     ASSERT_EQ(run(fs, real.path(), rows), rows);
     sync_points = fs.sync_points();
   }
   ASSERT_GT(sync_points, 20u);
   for (std::uint64_t cut = 1; cut <= sync_points; ++cut) {
-    const test::temporary_directory real;
+    const test::temporary_directory real(test::where::memory);
     test::faulty_file_system fs(real.path());
     fs.cut_power_at(cut);
     const std::int64_t acknowledged = run(fs, real.path(), rows);
     for (const auto policy :
          {test::unsynced::lost, test::unsynced::kept, test::unsynced::random, test::unsynced::torn}) {
-      const test::temporary_directory image;
+      const test::temporary_directory image(test::where::memory);
       ASSERT_TRUE(fs.materialise(image.path(), policy, cut).ok());
       SCOPED_TRACE(fmt::format("cut at {}, policy {}", cut, static_cast<int>(policy)));
       auto d = sqlite::database::open(image.path() + "/state.db", {}).value();
@@ -87,7 +87,7 @@ TEST(state_database_vfs, commits_survive_a_power_cut_at_every_sync_point) {
 }
 
 TEST(state_database_vfs, translates_errors_and_keeps_others_out) {
-  const test::temporary_directory real;
+  const test::temporary_directory real(test::where::memory);
   const auto vfs =
       sqlite::file_system_vfs::make("plain", os::posix_file_system().open_root(real.path()).value()).value();
   auto d = open_state(vfs->name()).value();

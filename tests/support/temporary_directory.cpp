@@ -6,9 +6,11 @@
 
 namespace understudy::test {
 
-temporary_directory::temporary_directory() {
+temporary_directory::temporary_directory(where place) {
   const char* base = std::getenv("TMPDIR");
-  path_ = std::string(base != nullptr ? base : "/tmp") + "/understudy-test-XXXXXX";
+  std::string at = base != nullptr ? base : "/tmp";
+  if (place == where::memory && std::filesystem::is_directory("/dev/shm")) at = "/dev/shm";
+  path_ = at + "/understudy-test-XXXXXX";
   if (::mkdtemp(path_.data()) == nullptr) {
     std::perror("mkdtemp");
     std::abort();

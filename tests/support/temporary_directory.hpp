@@ -4,10 +4,15 @@
 
 namespace understudy::test {
 
-// A new directory of its own under $TMPDIR or /tmp, removed with everything in it by the destructor.
+enum class where {
+  disk,    // $TMPDIR or /tmp
+  memory,  // /dev/shm where there is one: for files whose syncs need not cost anything
+};
+
+// A new directory of its own, removed with everything in it by the destructor.
 class temporary_directory {
  public:
-  temporary_directory();
+  explicit temporary_directory(where place = where::disk);
   ~temporary_directory();
   temporary_directory(const temporary_directory&) = delete;
   temporary_directory& operator=(const temporary_directory&) = delete;
