@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
+#include <thread>
 #include <utility>
 
 namespace understudy::capture {
@@ -16,6 +18,8 @@ using channel::source_state;
 constexpr std::uint32_t hashes_per_lock =
     16384;  // 256 KiB: the capture's thread never waits longer than this takes
 
+constexpr std::chrono::milliseconds strict_wait{
+    2};  // 16 times: most transactions and their comparison take less
 constexpr std::size_t retired_sample =
     64;  // pages checked per reset: a reset takes milliseconds, this 0.1 ms
 
@@ -95,6 +99,7 @@ bool captured_image::read_at(const place& where, std::uint32_t page, std::string
 absl::StatusOr<channel::page_image> captured_image::read_page(std::uint32_t number) const {
   channel::page_image image{.number = number, .bytes = {}};
   constexpr int attempts = 16;  // each one meets a newer commit or checkpoint; the last reading counts anyway
+  bool strict = false;
   for (int attempt = 0; attempt < attempts; ++attempt) {
     place where;
     sqlite::page_hash expected;
@@ -109,6 +114,7 @@ absl::StatusOr<channel::page_image> captured_image::read_page(std::uint32_t numb
       }
       where = place_of(number);
       expected = hashes_.at(number);
+      strict = strict_;
     }
     if (number == sqlite::lock_page(where.page_size)) {
       image.bytes.assign(where.page_size, '\0');
@@ -116,6 +122,11 @@ absl::StatusOr<channel::page_image> captured_image::read_page(std::uint32_t numb
     }
     const bool whole = read_at(where, number, image.bytes);
     if (whole && sqlite::hash_page(number, bytes_of(image.bytes)) == expected) return image;
+    if (strict) std::this_thread::sleep_for(strict_wait);
+  }
+  if (strict) {
+    return absl::UnavailableError(
+        fmt::format("read page {}: the application is writing it; try again", number));
   }
   return image;
 }
@@ -221,6 +232,16 @@ void captured_image::end_scan() {
   written_ = {};
 }
 
+void captured_image::set_scanned(std::uint32_t pages) {
+  std::lock_guard lock(mutex_);
+  state_.scanned_bytes = std::uint64_t{pages} * state_.page_size;
+}
+
+void captured_image::set_strict(bool strict) {
+  std::lock_guard lock(mutex_);
+  strict_ = strict;
+}
+
 void captured_image::lose(const std::string& reason) {
   {
     std::lock_guard lock(mutex_);
@@ -284,7 +305,7 @@ void captured_image::apply(log_transaction& transaction) {
     std::vector<bool> arrived(transaction.commit_pages - known);
     for (std::size_t i = 0; i < transaction.frames.size(); ++i) {
       const auto& frame = transaction.frames[i];
-      frame_of_page_[frame.page] = frame.number;
+      if (frame.number != 0) frame_of_page_[frame.page] = frame.number;
       if (frame.page > transaction.commit_pages || frame.page == skipped) continue;
       hashes_.set(frame.page, frame.hash);
       if (!written_.empty()) written_[frame.page] = true;
@@ -344,27 +365,6 @@ bool captured_image::complete_pages(log_transaction& transaction) const {
     transaction.pages.push_back(std::move(image));
   }
   return true;
-}
-
-void captured_image::apply_synthetic(std::uint32_t database_pages, std::vector<channel::page_image> pages) {
-  channel::captured_transaction out;
-  out.page_size = state_.page_size;
-  out.database_pages = database_pages;
-  out.captured_at = std::chrono::system_clock::now();
-  {
-    std::lock_guard lock(mutex_);
-    out.hash_before = hashes_.combined();
-    hashes_.resize(database_pages);
-    for (const auto& page : pages)
-      hashes_.set(page.number, sqlite::hash_page(page.number, bytes_of(page.bytes)));
-    state_.database_pages = database_pages;
-    out.hash_after = hashes_.combined();
-    out.number = ++state_.number;
-    out.pages = std::move(pages);
-    for (std::size_t i = 0; i + 1 < queues_.size(); ++i) queues_[i]->push(out);
-    if (!queues_.empty()) queues_.back()->push(std::move(out));
-  }
-  notify_subscribers();
 }
 
 void captured_image::notify_subscribers() {

@@ -48,7 +48,11 @@ class captured_image final : public channel::database_source,
   // since begin_scan keeps that. Returns nothing; progress shows in state().
   void add_scanned(std::uint32_t first, std::span<const sqlite::page_hash> hashes);
   bool is_written_since_scan(std::uint32_t page) const { return page < written_.size() && written_[page]; }
+  void set_scanned(std::uint32_t pages);  // progress only
   void end_scan();
+  // The file may show uncommitted pages (rollback-journal mode): read_page() then gives what the hashes name
+  // or fails.
+  void set_strict(bool strict);
   // Every subscription ends; scanning is the next thing to do.
   void lose(const std::string& reason);
   void close(const std::string& reason);
@@ -62,11 +66,9 @@ class captured_image final : public channel::database_source,
   std::vector<std::uint32_t> take_retired() { return std::exchange(retired_, {}); }
   bool in_generation(std::uint32_t page) const { return frame_of_page_.contains(page); }
 
-  // One more commit. A transaction without its pages ends the subscriptions.
+  // One more commit. A transaction without its pages ends the subscriptions. A frame with number 0 stands for
+  // a page of the database file (rollback-journal mode).
   void apply(log_transaction& transaction);
-  // Pages found changed by scanning, as one transaction (rollback-journal mode).
-  void apply_synthetic(std::uint32_t database_pages, std::vector<channel::page_image> pages);
-
   bool has_subscribers() const { return subscribers_.load(std::memory_order_relaxed) != 0; }
   std::uint64_t queue_limit_bytes() const { return queue_limit_bytes_; }
   channel::source_state::phase phase() const { return state_.now; }
@@ -102,6 +104,7 @@ class captured_image final : public channel::database_source,
   absl::flat_hash_map<std::uint32_t, std::uint32_t> frame_of_page_;
   void retire(std::size_t most);
 
+  bool strict_ = false;
   std::vector<std::uint32_t> retired_;  // the capture's thread only
   std::vector<bool> written_;  // pages that a transaction wrote since begin_scan; empty when none runs
   std::vector<std::shared_ptr<transaction_queue>> queues_;

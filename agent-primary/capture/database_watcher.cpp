@@ -171,19 +171,17 @@ void database_watcher::begin_scan(const std::string& reason) {
     return refuse(source_state::phase::refused,
                   "it is not a SQLite database, or an encrypted one: check the path in the configuration");
   }
-  if (!header->wal_mode) {
-    return refuse(
-        source_state::phase::refused,
-        "it is in rollback-journal mode: stop the application and set PRAGMA journal_mode=WAL once");
-  }
-  const auto file_pages = static_cast<std::uint32_t>(
-      (static_cast<std::uint64_t>(status_.st_size) + header->page_size - 1) / header->page_size);
-  const bool in_header = header->change_counter == header->version_valid_for && header->pages > 0;
   image_->begin_scan(database_, header->page_size,
-                     in_header ? std::min(header->pages, file_pages) : file_pages, reason);
+                     database_pages(*header, static_cast<std::uint64_t>(status_.st_size)), reason);
   stage_ = stage::scanning;
   scanner_.begin();
   log_read_ = true;
+  image_->set_strict(!header->wal_mode);
+  if (!header->wal_mode) {
+    stage_ = stage::rollback;
+    rollback_.begin(true);
+    return wake();
+  }
   if (open_log(false)) {
     lifetime_ = {.open = true, .known = true, .modified = false};
     log_read_ = false;
@@ -193,7 +191,7 @@ void database_watcher::begin_scan(const std::string& reason) {
 
 void database_watcher::gap(const std::string& reason) {
   const auto now = steady_clock::now();
-  if (stage_ == stage::following) {
+  if (stage_ == stage::following || (stage_ == stage::rollback && !scanning())) {
     ++metrics_.gaps;
     log::info(path_, "comparing again: {}", reason);
     rescan_delay_ = milliseconds(0);
@@ -277,6 +275,7 @@ void database_watcher::on_event(int watch, std::uint32_t mask, std::string_view 
   }
   const bool active = stage_ == stage::scanning || stage_ == stage::following;
   if (watch == database_watch_) {
+    if ((mask & IN_MODIFY) != 0 && stage_ == stage::rollback) rollback_.disturb();
     if ((mask & IN_MODIFY) != 0) (lifetime_.open ? lifetime_.modified : modified_outside_) = true;
     if ((mask & IN_ATTRIB) != 0) path_changed_ = true;
     return wake();
@@ -296,6 +295,10 @@ void database_watcher::on_event(int watch, std::uint32_t mask, std::string_view 
     wake();
   } else if (suffix == "-wal") {
     if (active) created ? on_log_created() : on_log_deleted();
+    if (stage_ == stage::rollback) rollback_.disturb();
+    wake();
+  } else if (suffix == "-journal") {
+    if (stage_ == stage::rollback) rollback_.disturb();
     wake();
   } else if (suffix == "-shm") {
     if (active && created) open_index();
@@ -307,7 +310,7 @@ void database_watcher::check_path() {
   path_changed_ = false;
   struct ::stat status;
   if (::stat(path_.c_str(), &status) == 0 && same_file(status, status_)) return;
-  if (stage_ == stage::following) ++metrics_.gaps;
+  if (stage_ == stage::following || (stage_ == stage::rollback && !scanning())) ++metrics_.gaps;
   image_->lose("the database file was replaced or removed");
   open_database();
 }
@@ -325,6 +328,34 @@ bool database_watcher::index_is_private() const {
          ::stat((real_path_ + "-shm").c_str(), &status) != 0 &&
          conflicting_lock(database_->value(), F_RDLCK, sqlite::db_shared_first, sqlite::db_shared_size) ==
              F_WRLCK;
+}
+
+// Returns whether there is more to do at once.
+bool database_watcher::follow_rollback() {
+  if (std::exchange(events_lost_, false)) rollback_.disturb();
+  modified_outside_ = false;
+  switch (
+      rollback_.turn(*image_, database_->value(), real_path_ + "-journal", options_.scan_slice, buffer_)) {
+    case rollback_follower::result::idle:
+      return false;
+    case rollback_follower::result::waiting:
+      active_until_ = steady_clock::now() + options_.active_for;  // the end of a lock makes no event
+      return false;
+    case rollback_follower::result::working:
+      return true;
+    case rollback_follower::result::settled:
+      if (scanning()) {
+        ++metrics_.scans;
+        image_->end_scan();
+      } else {
+        ++metrics_.synthetic;
+      }
+      return false;
+    case rollback_follower::result::replaced:
+      gap("the database was converted or replaced");
+      return true;
+  }
+  return false;
 }
 
 // Reads the log as far as it goes for this turn. Returns whether the database seems active.
@@ -429,6 +460,7 @@ void database_watcher::verify_turn() {
 void database_watcher::safety_check(time_point now) {
   next_safety_ = now + options_.safety_poll;
   path_changed_ = true;
+  if (stage_ == stage::rollback) rollback_.check(database_->value());
   if (!log_) return;
   open_index();
   log_->check_use();
@@ -472,6 +504,7 @@ database_watcher::time_point database_watcher::step(time_point now) {
       busy = busy || !unverified_.empty();
     }
   }
+  if (stage_ == stage::rollback) busy = follow_rollback();
   publish_metrics();
   now = steady_clock::now();
   if (busy) active_until_ = now + options_.active_for;

@@ -19,6 +19,7 @@
 #include "agent-primary/capture/captured_image.hpp"
 #include "agent-primary/capture/event_queue.hpp"
 #include "agent-primary/capture/log_follower.hpp"
+#include "agent-primary/capture/rollback_follower.hpp"
 #include "agent-primary/capture/scanner.hpp"
 
 namespace understudy::capture {
@@ -40,7 +41,7 @@ class database_watcher final : public event_receiver {
   // One turn, after all waiting events were delivered. Returns when the next one is due.
   time_point step(time_point now);
   time_point due() const { return due_; }
-  bool scanning() const { return stage_ == stage::scanning; }
+  bool scanning() const { return image_->phase() == channel::source_state::phase::scanning; }
   void close();
 
  private:
@@ -48,6 +49,7 @@ class database_watcher final : public event_receiver {
     waiting,    // absent or refused: the path is tried again at each safety poll
     scanning,   // hashes are being built while the log is followed
     following,  // ready, WAL mode
+    rollback,   // scanning or ready, rollback-journal mode
   };
   // One -wal file between its creation and its deletion, as inotify tells it; whether we could open it is
   // another matter. All writing of the database file happens within one (checkpoints), or else is no WAL
@@ -72,6 +74,7 @@ class database_watcher final : public event_receiver {
   void on_log_deleted();
   bool follow_log();
   bool settle();
+  bool follow_rollback();
   void scan_turn();
   void verify_turn();
   void safety_check(time_point now);
@@ -121,6 +124,7 @@ class database_watcher final : public event_receiver {
   bool scanned_ = false;
   std::vector<std::uint32_t> unverified_;
   unsigned verify_failures_ = 0;
+  rollback_follower rollback_;
 
   capture_metrics metrics_;
   mutable std::mutex metrics_mutex_;

@@ -83,8 +83,13 @@ database_description describe_database(const std::string& path) {
   d.has_shm = index || index_error != ENOENT;
   d.in_use = index && probe_index_use(index.value()) != index_use::nobody;
   if (d.mode == journal_mode::rollback) {
-    return with(d, "the database is in rollback-journal mode",
-                "stop the application and run: sqlite3 " + path + " 'PRAGMA journal_mode=WAL'");
+    d.can_be_captured = true;
+    return with(
+        d,
+        "the database is in rollback-journal mode: each change is found by comparing the whole file, and "
+        "transactions that follow fast are delivered as one",
+        "for single transactions in real time stop the application and run: sqlite3 " + path +
+            " 'PRAGMA journal_mode=WAL'");
   }
   if (d.has_wal && !open_for_reading(real + "-wal")) {
     return with(d, error_text(errno, "open", real + "-wal"), "check that the agent may read it");

@@ -23,25 +23,39 @@ void read_padded(int fd, std::byte* to, std::size_t size, std::uint64_t offset) 
 
 }  // namespace
 
-bool scanner::turn(captured_image& image, int database, std::chrono::microseconds slice,
-                   std::vector<std::byte>& buffer) {
+void scan_pages(int database, std::uint32_t page_size, std::uint32_t& next, std::uint32_t last,
+                std::chrono::microseconds slice, std::vector<std::byte>& buffer,
+                const std::function<void(std::uint32_t page, const sqlite::page_hash& hash,
+                                         std::span<const std::byte> bytes)>& visit) {
   const auto stop = std::chrono::steady_clock::now() + slice;
-  const std::uint32_t page_size = image.page_size();
   const auto per_read = static_cast<std::uint32_t>(read_bytes / page_size);
-  std::vector<sqlite::page_hash> hashes;
-  while (next_ <= image.pages()) {
-    const std::uint32_t count = std::min(per_read, image.pages() - next_ + 1);
+  while (next <= last) {
+    const std::uint32_t count = std::min(per_read, last - next + 1);
     buffer.resize(std::max<std::size_t>(buffer.size(), std::size_t{count} * page_size));
-    read_padded(database, buffer.data(), std::size_t{count} * page_size,
-                std::uint64_t{next_ - 1} * page_size);
-    hashes.clear();
-    for (std::uint32_t i = 0; i < count; ++i) {
-      hashes.push_back(sqlite::hash_page(next_ + i, {&buffer[std::size_t{i} * page_size], page_size}));
+    read_padded(database, buffer.data(), std::size_t{count} * page_size, std::uint64_t{next - 1} * page_size);
+    for (std::uint32_t i = 0; i < count; ++i, ++next) {
+      const std::span<const std::byte> bytes(&buffer[std::size_t{i} * page_size], page_size);
+      visit(next, sqlite::hash_page(next, bytes), bytes);
     }
-    image.add_scanned(next_, hashes);
-    next_ += count;
     if (std::chrono::steady_clock::now() >= stop) break;
   }
+}
+
+std::uint32_t database_pages(const sqlite::database_header& header, std::uint64_t file_bytes) {
+  const auto in_file = static_cast<std::uint32_t>((file_bytes + header.page_size - 1) / header.page_size);
+  const bool valid = header.change_counter == header.version_valid_for && header.pages > 0;
+  return valid ? std::min(header.pages, in_file) : in_file;
+}
+
+bool scanner::turn(captured_image& image, int database, std::chrono::microseconds slice,
+                   std::vector<std::byte>& buffer) {
+  const std::uint32_t first = next_;
+  std::vector<sqlite::page_hash> hashes;
+  scan_pages(database, image.page_size(), next_, image.pages(), slice, buffer,
+             [&](std::uint32_t, const sqlite::page_hash& hash, std::span<const std::byte>) {
+               hashes.push_back(hash);
+             });
+  if (!hashes.empty()) image.add_scanned(first, hashes);
   return next_ > image.pages();
 }
 

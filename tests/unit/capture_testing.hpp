@@ -289,6 +289,11 @@ class mirror {
     if (on_transaction) on_transaction(transaction);
   }
 
+  void write(const std::string& path) const {
+    std::ofstream out(path, std::ios::binary | std::ios::trunc);
+    for (const auto& page : pages_) out.write(page.data(), static_cast<std::streamsize>(page.size()));
+  }
+
   std::function<void(const channel::captured_transaction&)> on_transaction;
   channel::source_subscription& subscription() { return *subscription_; }
   bool attached() const { return subscription_ != nullptr; }

@@ -1,0 +1,123 @@
+// Databases in rollback-journal mode: compared without a lock, delivered as what changed.
+
+#include "tests/unit/capture_testing.hpp"
+
+namespace understudy::capture_testing {
+namespace {
+
+using phase = channel::source_state::phase;
+
+void make_rollback_database(const std::string& path, const std::string& mode) {
+  in_a_process([&] {
+    connection c(path);
+    c.must("PRAGMA journal_mode=" + mode + "; CREATE TABLE t(id INTEGER PRIMARY KEY, a, b)");
+    c.must(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<3000) "
+        "INSERT INTO t SELECT i, i, randomblob(300) FROM n");
+  });
+}
+
+class CaptureRollback : public testing::TestWithParam<const char*> {};
+
+TEST_P(CaptureRollback, DeliversCommittedStatesOnly) {
+  temporary_directory directory;
+  const std::string path = directory.file("app.db");
+  const std::string mode = GetParam();
+  make_rollback_database(path, mode);
+  application app([&](shared_figures& figures) {
+    connection c(path);
+    c.must("PRAGMA journal_mode=" + mode + "; PRAGMA cache_size=10; PRAGMA synchronous=OFF");
+    figures.pause(1);
+    for (int i = 0; i < 200; ++i) {
+      // Two cells that are equal in each committed state, far apart, and no multiple of three: each third
+      // transaction is undone after it has spilled into the file.
+      const std::string n = std::to_string(i);
+      int rc = c.run("BEGIN IMMEDIATE; UPDATE t SET a=" + n +
+                     " WHERE id IN (1, 2990); UPDATE t SET b=randomblob(300) WHERE id%50=3");
+      rc |= c.run(i % 3 == 0 ? "ROLLBACK" : "COMMIT");
+      rc == SQLITE_OK ? ++figures.commits : ++figures.commit_busy;
+      ::usleep(i % 20 == 0 ? 20000 : 300);
+    }
+  });
+  auto engine = start_engine();
+  ASSERT_TRUE(app.reached(1));
+  auto source = engine->add(path);
+  mirror copy(source);
+  ASSERT_TRUE(copy.attach());
+  copy.on_transaction = [&](const auto&) {
+    if (copy.transactions() % 10 != 0) return;
+    const std::string image = directory.file("image.db");
+    copy.write(image);
+    in_a_process([&] {
+      connection c(image);
+      c.must("CREATE TEMP TABLE x(ok CHECK(ok))");
+      c.must("INSERT INTO x SELECT integrity_check='ok' FROM pragma_integrity_check");
+      c.must("INSERT INTO x SELECT count(DISTINCT a)=1 AND max(a)%3<>0 FROM t WHERE id IN (1, 2990)");
+    });
+  };
+  app.proceed(1);
+  copy.follow([&] { return app.finished(); });
+  EXPECT_EQ(app.figures().commit_busy, 0u) << "the capture made a writer fail";
+  ASSERT_TRUE(eventually([&] {
+    if (!copy.attached() && !copy.attach()) return false;
+    return copy.drain(20ms) && pages_of_file(path, 4096).size() == copy.pages();
+  }));
+  EXPECT_GE(copy.transactions(), 3u);
+  EXPECT_EQ(copy.gaps(), 0u) << copy.all_reasons();
+  copy.expect_equals(path);
+  copy.expect_consistent();
+  std::printf("%s: %lu transactions, delivered as %lu\n", mode.c_str(), app.figures().commits.load(),
+              copy.transactions());
+}
+
+INSTANTIATE_TEST_SUITE_P(JournalModes, CaptureRollback, testing::Values("DELETE", "TRUNCATE", "PERSIST"));
+
+TEST(CaptureRollbackJournal, WaitsForAHotJournalToBeRolledBack) {
+  temporary_directory directory;
+  const std::string path = directory.file("app.db");
+  make_rollback_database(path, "DELETE");
+  {
+    application app([&](shared_figures& figures) {
+      connection c(path);
+      c.must("PRAGMA cache_size=5; BEGIN; UPDATE t SET b=randomblob(299)");
+      figures.pause(1);
+    });
+    ASSERT_TRUE(app.reached(1));
+    app.kill();
+  }
+  ASSERT_TRUE(std::filesystem::exists(path + "-journal"));
+  auto engine = start_engine();
+  auto source = engine->add(path);
+  std::this_thread::sleep_for(100ms);
+  EXPECT_NE(source->state().now, phase::ready) << "what the file shows was never committed";
+  in_a_process([&] { connection(path).must("SELECT count(*) FROM t"); });
+  mirror copy(source);
+  ASSERT_TRUE(copy.attach());
+  copy.expect_equals(path);
+}
+
+TEST(CaptureRollbackJournal, FollowsTheConversionToWal) {
+  temporary_directory directory;
+  const std::string path = directory.file("app.db");
+  make_rollback_database(path, "DELETE");
+  auto engine = start_engine();
+  auto source = engine->add(path);
+  mirror copy(source);
+  ASSERT_TRUE(copy.attach());
+  application app([&](shared_figures& figures) {
+    connection c(path);
+    c.must("PRAGMA journal_mode=WAL; INSERT INTO t(a) VALUES(1)");
+    figures.pause(1);
+    for (int i = 0; i < 10; ++i) c.must("INSERT INTO t(a) VALUES(1)");
+  });
+  ASSERT_TRUE(app.reached(1));
+  ASSERT_TRUE(eventually([&] { return !copy.drain(1ms); }));
+  ASSERT_TRUE(copy.attach());
+  app.proceed(1);
+  copy.follow([&] { return app.finished(); });
+  copy.expect_equals(path);
+  EXPECT_GE(engine->metrics(path).commits, 10u);
+}
+
+}  // namespace
+}  // namespace understudy::capture_testing
