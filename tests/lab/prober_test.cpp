@@ -12,6 +12,7 @@
 #include <sstream>
 
 #include "agent-failover/network/adapters.hpp"
+#include "agent-failover/network/icmp_socket.hpp"
 #include "common/status/status_text.hpp"
 #include "tests/support/lab/lab.hpp"
 #include "tests/support/wait.hpp"
@@ -162,16 +163,45 @@ TEST(prober, pause_update_and_remove) {
   EXPECT_FALSE(pinger->update("p", ip("10.77.0.1"), {}).ok());
 }
 
+// A reply that reached the kernel in time counts, however much later it is read.
+TEST(icmp_socket, arrival_is_the_kernels_time) {
+  lab net(pair());
+  for (const bool raw : {true, false})
+    for (const char* address : {"10.77.0.1", "fd77::1"})
+      net["failover"].call([&] {
+        const ip_address target = ip(address);
+        auto socket = icmp_socket::open(target.family, raw, 4711).value();
+        received_reply reply;
+        EXPECT_EQ(socket.receive(reply), icmp_socket::reading::empty);
+        // The kernel starts stamping a moment after the first socket has asked for it.
+        const auto stamped = [&] {
+          const auto sent = monotonic_clock::now();
+          EXPECT_EQ(socket.send(target, {1, 2, 3}), 0);
+          EXPECT_FALSE(wait_until([] { return false; }, 200ms));
+          EXPECT_EQ(socket.receive(reply), icmp_socket::reading::reply) << address << raw;
+          EXPECT_GE(reply.arrival, sent);
+          return reply.arrival - sent < 100ms;
+        };
+        EXPECT_TRUE(wait_until(stamped, 2s));
+        EXPECT_EQ(reply.token, (echo_token{1, 2, 3}));
+        EXPECT_EQ(to_string(reply.source), address);
+      });
+}
+
 // SIGSTOP to the process that pings: what it slept through is its own lateness and no failure of the target,
 // and a reply that arrived while it slept counts.
 TEST(prober, a_frozen_process_blames_nobody) {
   lab net(pair());
   host& failover = net["failover"];
   test::process ping = failover.spawn({LAB_PING, "10.77.0.1", "100", "50"});
+  test::process unanswered =
+      failover.spawn({LAB_PING, "10.77.0.99", "100", "100"});  // always has one under way
   ASSERT_TRUE(ping.wait_for_log("3 reply"));
-  ping.signal(SIGSTOP);
+  ASSERT_TRUE(unanswered.wait_for_log("3 timeout"));
+  failover.freeze();
   EXPECT_FALSE(wait_until([] { return false; }, 2s));
-  ping.signal(SIGCONT);
+  failover.thaw();
+  EXPECT_TRUE(unanswered.wait_for_log("was late skipped=0")) << unanswered.log();
   ASSERT_TRUE(ping.wait_for_log("30 reply")) << ping.log();
   EXPECT_EQ(ping.stop(), 0) << ping.log();
 
