@@ -199,6 +199,27 @@ absl::StatusOr<bool> on_link(const std::string& adapter_name, const ip_address& 
   });
 }
 
+absl::StatusOr<std::string> adapter_towards(const ip_address& address) {
+  UNDERSTUDY_ASSIGN_OR_RETURN(auto socket, netlink_socket::open());
+  rtmsg ask{};
+  ask.rtm_family = static_cast<unsigned char>(address.family);
+  ask.rtm_dst_len = static_cast<unsigned char>(address.size() * 8);
+  netlink_request request(RTM_GETROUTE, 0, ask);
+  request.attribute(RTA_DST, address.bytes.data(), address.size());
+  if (address.scope != 0) request.attribute(RTA_OIF, address.scope);
+  std::uint32_t index = 0;
+  const absl::Status answered =
+      socket.dump(std::move(request), "look up the route", [&](std::uint16_t, bytes payload) {
+        for_each_attribute(payload, sizeof(rtmsg), [&](std::uint16_t attribute, bytes data) {
+          if (attribute == RTA_OIF) index = number_of(data);
+        });
+      });
+  UNDERSTUDY_ASSIGN_OR_RETURN(const auto adapters, list_adapters());
+  for (const adapter& link : adapters)
+    if (answered.ok() && link.index == static_cast<int>(index)) return link.name;
+  return absl::UnavailableError(fmt::format("this host has no route to {}", to_string(address)));
+}
+
 absl::StatusOr<std::vector<gateway>> default_gateways() {
   UNDERSTUDY_ASSIGN_OR_RETURN(const auto adapters, list_adapters());
   std::vector<gateway> gateways;

@@ -45,6 +45,9 @@ absl::StatusOr<adapter> find_adapter(const std::string& name);  // NOT_FOUND nam
 // the condition for adopting it there.
 absl::StatusOr<bool> on_link(const std::string& adapter_name, const ip_address& address);
 
+// The adapter by which this host sends to `address`, gateway or not; UNAVAILABLE when there is no route.
+absl::StatusOr<std::string> adapter_towards(const ip_address& address);
+
 struct gateway {
   ip_address address;
   std::string adapter;

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "agent-failover/network/adapters.hpp"
+
 namespace understudy::network {
 namespace {
 
@@ -38,6 +40,14 @@ const char* to_string(blind_reason reason) {
       return "isolated";
   }
   return "?";
+}
+
+adapter_state look_at_adapter(const std::string& name) {
+  const auto found = find_adapter(name);
+  if (absl::IsNotFound(found.status())) return adapter_state::down;
+  if (!found.ok()) return adapter_state::up;
+  if (!found->up) return adapter_state::down;
+  return found->carrier ? adapter_state::up : adapter_state::no_carrier;
 }
 
 health_verdict judge(const health_facts& facts, const health_limits& limits) {

@@ -30,7 +30,13 @@ enum class blind_reason {
 };
 const char* to_string(blind_reason reason);
 
-enum class adapter_state { up, no_carrier, down };
+enum class adapter_state {
+  up,
+  no_carrier,
+  down,  // administratively, or there is no such adapter
+};
+// Asks the kernel; in doubt `up`. For the first look and after every adapter_watcher call. Any thread.
+adapter_state look_at_adapter(const std::string& name);
 
 enum class gateway_state {
   unknown,  // none is configured, or it never answered a ping: proves nothing

@@ -9,6 +9,7 @@
 #include "agent-failover/network/adapters.hpp"
 #include "agent-failover/network/address_claim.hpp"
 #include "agent-failover/network/address_holder.hpp"
+#include "agent-failover/network/self_health.hpp"
 #include "common/status/status_text.hpp"
 #include "tests/support/lab/lab.hpp"
 #include "tests/support/wait.hpp"
@@ -85,6 +86,17 @@ TEST(adapters, on_link_means_a_connected_route) {
   EXPECT_FALSE(linked("eth0", "192.0.2.1")) << "through a gateway";
   EXPECT_FALSE(linked("eth0", "8.8.8.8")) << "by the default route";
   EXPECT_FALSE(linked("eth0", "fd99::1"));
+
+  const auto towards = [&](const std::string& address) {
+    return on<std::string>(failover, [&] { return adapter_towards(parse_ip_address(address).value()); });
+  };
+  for (const char* address : {"10.77.0.1", "fd77::1", "8.8.8.8"})
+    EXPECT_EQ(towards(address), "eth0") << address;
+  EXPECT_EQ(towards("127.0.0.1"), "lo");
+  failover.sh("ip route del default");
+  failover.call([] {
+    EXPECT_TRUE(absl::IsUnavailable(adapter_towards(parse_ip_address("8.8.8.8").value()).status()));
+  });
 }
 
 TEST(adapters, neighbour_mac_and_changes) {
@@ -108,7 +120,11 @@ TEST(adapters, neighbour_mac_and_changes) {
   EXPECT_EQ(changes, 0);
   failover.cut();
   ASSERT_TRUE(wait_until([&] { return changes > 0; }, 10s));
-  EXPECT_FALSE(on<adapter>(failover, [] { return find_adapter("eth0"); }).carrier);
+  failover.call([] {
+    EXPECT_EQ(look_at_adapter("eth0"), adapter_state::no_carrier);
+    EXPECT_EQ(look_at_adapter("lo"), adapter_state::up);
+    EXPECT_EQ(look_at_adapter("eth7"), adapter_state::down);
+  });
 }
 
 // --- address_holder ---

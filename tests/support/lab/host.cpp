@@ -264,4 +264,8 @@ std::vector<pid_t> host::processes() const {
   return powered() ? state_->running->processes() : std::vector<pid_t>{};
 }
 
+pid_t host::init_pid() const {
+  return powered() ? state_->running->init() : -1;
+}
+
 }  // namespace understudy::test

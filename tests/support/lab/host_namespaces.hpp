@@ -22,6 +22,7 @@ class host_namespaces {
                        // kill_all()
 
   const namespace_handles& handles() const { return handles_; }
+  pid_t init() const { return init_; }
   std::vector<pid_t> processes() const;  // all but the init, as seen from here
   void kill_all();
 

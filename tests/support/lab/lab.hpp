@@ -116,6 +116,7 @@ class host {
   void cut();  // pulls the cable: no carrier on either side
   void restore();
   std::vector<pid_t> processes() const;
+  pid_t init_pid() const;  // for `nsenter --target PID --net --mount --pid --uts`; -1 while switched off
 
  private:
   friend class lab;
