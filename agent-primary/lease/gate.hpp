@@ -36,22 +36,28 @@ struct gate_state {
   bool applications_down = true;        // as last reported
   std::optional<time_point> lease_end;  // none: unlimited (compat)
   bool term_sent = false;               // the lease runs out: applications were told to stop
+  bool kill_sent = false;               // and then killed
+  bool start_wanted = false;  // start the applications as soon as the right is here and they are down
   friend bool operator==(const gate_state&, const gate_state&) = default;
 };
 
 // -- what happens
 
-struct booted {        // the agent started
-  right_record right;  // the durable record
-  bool damaged = false;
-  bool machine_booted = true;    // false: only the agent was restarted
-  bool applications_up = false;  // found running
-  bool host_known = false;       // there is an address to ask
+struct booted {          // the agent started
+  right_record right;    // the durable record
+  bool damaged = false;  // it could not be read; `right` is then fresh
+  bool machine_booted =
+      true;  // false: only the agent was restarted, and what runs was started with the right
+  bool applications_up = false;         // found running
+  bool host_known = false;              // there is an address to ask
+  std::optional<time_point> lease_end;  // of the lease held before an agent's restart, if it is known
+  time_point now;
 };
 struct granted {
   std::uint64_t epoch = 0;
   std::string owner_name;
   std::optional<std::chrono::milliseconds> lease;
+  time_point now;
   time_point asked_at;  // when the agent asked: a lease counts from there
   std::vector<service_address> addresses;
   bool start_applications = false;
