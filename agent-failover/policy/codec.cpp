@@ -7,7 +7,6 @@
 #include <type_traits>
 #include <utility>
 
-
 namespace understudy::policy {
 namespace {
 
@@ -62,8 +61,9 @@ bool visit(State& s, Visitor&& f) {
          f("flapping", s.flapping, 2) && f("epoch", s.epoch, 0) && f("owner", s.owner, 2) &&
          f("cause", s.why_acting, 4) && f("blocked", s.blocked, block_count) && f("slot", s.slot_held, 2) &&
          f("resume", s.resume_asked, 2) && f("queue", s.queue_position, 0) && f("newest", s.copy_newest, 2) &&
-         f("serving", s.serving, 2) && f("start_owed", s.start_owed, 2) && f("choice", s.choice, 3) &&
-         f("until", s.until_ms, 0) && f("reason", s.reason, 0) && f("by", s.by, 0) && f("why", s.why, 0);
+         f("told", s.told, 2) && f("serving", s.serving, 2) && f("start_owed", s.start_owed, 2) &&
+         f("choice", s.choice, 3) && f("until", s.until_ms, 0) && f("reason", s.reason, 0) &&
+         f("by", s.by, 0) && f("why", s.why, 0);
 }
 
 struct writer {

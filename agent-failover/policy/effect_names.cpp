@@ -45,6 +45,7 @@ constexpr std::array names = {
     "note_copy_failed",
     "note_replication",
     "lose_copy",
+    "may_have_run",
     "served",
     "arrived",
     "came_home",

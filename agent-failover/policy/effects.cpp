@@ -109,6 +109,7 @@ void right_and_slot(effect which, primary_state& state, const event& what, std::
       state.owner = right_owner::primary;
       state.start_owed = true;
       state.copy_newest = false;
+      state.told = false;
       break;
     case effect::ask_slot:
       ask(actions, action_kind::request_slot);
@@ -166,7 +167,7 @@ void reasons(effect which, primary_state& state, const event& what, std::vector<
       block_as(state, block_of(what), actions);
       break;
     case effect::name_obstacle:
-      block_as(state, obstacle(state), actions);
+      if (obstacle(state) != block::none) block_as(state, obstacle(state), actions);
       break;
     case effect::block_busy:
       state.blocked = block::slot_busy;
@@ -243,7 +244,11 @@ void takeover_and_failback(effect which, primary_state& state, const event& what
                            std::vector<action>& actions) {
   switch (which) {
     case effect::served:
-      if (!state.copy_newest) tell(actions, notice::takeover, "the stand-in was started");
+      if (!state.told) tell(actions, notice::takeover, "the stand-in was started");
+      state.told = true;
+      state.copy_newest = true;
+      break;
+    case effect::may_have_run:
       state.copy_newest = true;
       break;
     case effect::arrived:

@@ -55,6 +55,7 @@ enum class effect : std::uint8_t {
   note_replication,  // streaming, behind, cut
   lose_copy,         // keep_primary: the copy lost, it is set aside and no copy of the primary any more
   // takeover and failback
+  may_have_run,   // perhaps a stand-in ran: the copy counts as newest
   served,         // a stand-in ran: the copy is the newest data
   arrived,        // the stand-in serves; told once
   came_home,      // the primary serves again

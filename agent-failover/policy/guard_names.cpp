@@ -25,6 +25,7 @@ constexpr std::array<guard_text, guard_count> texts = {{
     {"start_owed", "we stopped the primary's application and owe it a start"},
     {"copy_newest", "a stand-in ran since the primary last had the right"},
     {"stand_in_ran", "the failed start may have executed the application"},
+    {"queued", "this primary waits in the queue for the place"},
     {"resume_asked", "an operator wants the stand-in back"},
     {"was_serving", "the failback began while the stand-in served"},
     {"keep_primary", "the primary's data wins"},

@@ -52,7 +52,7 @@ void add_failure_rows(std::vector<row>& rows) {
              {F::note_failure, F::tell_undone},
              "no stand-in ran: everything is undone and the primary gets its right back"),
           go(start, E::step_failed, {G::stand_in_ran}, {P::standing_down, S::stop_application},
-             {F::served, F::note_reason, F::tell_undone},
+             {F::may_have_run, F::note_reason, F::tell_undone},
              "it may have written: the copy counts as newest, and is not given up"),
           go(start, E::step_failed, {G::copy_newest}, {P::standing_down, S::stop_application},
              {F::note_reason, F::tell_undone}, "an earlier stand-in wrote: the right stays here"),
@@ -85,8 +85,9 @@ void add_failure_rows(std::vector<row>& rows) {
 void add_interruption_rows(std::vector<row>& rows) {
   const place before_fence =
       at(P::taking_over, S::stop_primary, S::drain_primary, S::freeze_apply, S::verify_copy, S::pre_hook);
-  const place from_fence = at(P::taking_over, S::fence, S::address_probe, S::add_address,
-                              S::start_application, S::application_check, S::announce, S::post_hook);
+  const place fencing = at(P::taking_over, S::fence, S::address_probe, S::add_address);
+  const place serving = at(P::taking_over, S::application_check, S::announce, S::post_hook);
+  const place start = at(P::taking_over, S::start_application);
   const place undoing = at(P::taking_over, S::return_address, S::return_right);
   rows.insert(
       rows.end(),
@@ -105,10 +106,21 @@ void add_interruption_rows(std::vector<row>& rows) {
           go(before_fence, E::host_rebooted, {}, {P::taking_over, S::return_address},
              {F::rebooted, F::unblock},
              "the primary may be well again: everything is undone, the higher count applies"),
-          go(from_fence, E::restarted, {}, {P::taking_over, S::fence}, {},
+          go(fencing, E::restarted, {}, {P::taking_over, S::fence}, {},
              "resumed at the fence: the primary may have started meanwhile"),
-          go(from_fence, E::host_rebooted, {}, {P::taking_over, S::fence}, {F::rebooted},
+          go(fencing, E::host_rebooted, {G::copy_newest}, {P::taking_over, S::fence},
+             {F::rebooted, F::why_forced}, "the copy is newest: resumed at the fence"),
+          go(fencing, E::host_rebooted, {}, {P::taking_over, S::return_address}, {F::rebooted, F::unblock},
+             "the primary may be well again, and written: everything is undone, the higher count applies"),
+          go(serving, E::restarted, {}, {P::taking_over, S::fence}, {},
              "resumed at the fence: the primary may have started meanwhile"),
+          go(serving, E::host_rebooted, {}, {P::taking_over, S::fence}, {F::rebooted, F::why_forced},
+             "resumed at the fence: the primary may have started meanwhile; what it wrote is kept"),
+          go(start, E::restarted, {}, {P::taking_over, S::fence}, {F::may_have_run},
+             "the application may have been started before the restart: the right is not given up any more"),
+          go(start, E::host_rebooted, {}, {P::taking_over, S::fence},
+             {F::rebooted, F::may_have_run, F::why_forced},
+             "the application may have been started before the reboot: the right is not given up any more"),
           stay(undoing, E::restarted, {}, {F::begin_again}, "the last open intent is resumed"),
           stay(undoing, E::host_rebooted, {}, {F::rebooted, F::begin_again},
                "the last open intent is resumed"),

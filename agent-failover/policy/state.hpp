@@ -176,6 +176,7 @@ struct primary_state {
   bool resume_asked = false;         // in stood_down: waiting for the place to stand in again
   std::uint32_t queue_position = 0;  // 0: not queued
   bool copy_newest = false;          // a stand-in ran since the primary last had the right
+  bool told = false;                 // this takeover was told to people
   bool serving = false;              // the failback under way began with the stand-in serving
   bool start_owed = false;           // the primary's application was stopped by us: to be started again
   diverged_choice choice = diverged_choice::none;  // of the failback under way

@@ -152,6 +152,8 @@ bool holds(guard which, const primary_state& state, const event& what) {
       return state.copy_newest;
     case guard::stand_in_ran:
       return what.stand_in_ran;
+    case guard::queued:
+      return state.queue_position != 0;
     case guard::resume_asked:
       return state.resume_asked;
     case guard::was_serving:

@@ -31,6 +31,7 @@ enum class guard : std::uint8_t {
   start_owed,        // we stopped the primary's application and owe it a start
   copy_newest,       // a stand-in ran since the primary last had the right
   stand_in_ran,      // the failed start may have executed the application
+  queued,            // this primary waits in the queue for the place
   resume_asked,      // an operator wants the stand-in back
   was_serving,       // the failback began while the stand-in served
   keep_primary,      // the primary's data wins
@@ -41,7 +42,7 @@ enum class guard : std::uint8_t {
   was_warned,        // the frozen count had reached the warning count
   missed_some,       // the frozen count is not zero
 };
-inline constexpr int guard_count = 24;
+inline constexpr int guard_count = 25;
 
 // What a row does to the state and which actions it asks for; described where it is applied (effects.cpp).
 enum class effect : std::uint8_t;
