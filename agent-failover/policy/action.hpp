@@ -13,7 +13,7 @@ enum class action_kind : std::uint8_t {
   start_step,          // begin `which`; answer with step_done or step_failed
   cancel_step,         // abandon the step that is running; its answer is not wanted
   request_slot,        // ask the arbiter for the one place; answered by slot_granted or slot_denied
-  release_slot,        // give the place back, or leave the queue
+  release_slot,        // give the place back, or leave the queue; to have neither is fine
   record_claim,        // stop renewing the lease and record a revocable claim at the witness; keep trying
   withdraw_claim,      // take that claim back; keep trying until it is gone
   start_sync,          // `part` is replicated again, beginning with a heal

@@ -20,7 +20,7 @@ enum class event_kind : std::uint8_t {
   primary_back,  // the agent of a failed primary answers, is fenced and can receive data
   conflict,      // while standing in: the primary's application runs, or it uses an adopted address (reason)
 
-  // results
+  // results. An arbiter's answer to a request made before the last one is dropped, not delivered.
   step_done,     // `which` is done
   step_failed,   // `which` failed (failed_as, reason, stand_in_ran)
   slot_granted,  // the one place is ours

@@ -49,7 +49,9 @@ TEST(policy_codec, refuses_whatever_it_would_not_have_written) {
       std::string bad = good;
       bad[i] = other;
       const auto read = decode(bad);
-      if (read.ok()) EXPECT_EQ(encode(*read), bad) << "byte " << i;
+      if (read.ok()) {
+        EXPECT_EQ(encode(*read), bad) << "byte " << i;
+      }
     }
   }
   EXPECT_FALSE(decode("").ok());
@@ -100,7 +102,9 @@ TEST(policy_status, explains_what_why_since_and_what_comes_next) {
     const explanation each = explain(p.state, "now");
     EXPECT_FALSE(each.what.empty()) << i;
     EXPECT_FALSE(each.next.empty()) << i;
-    if (p.state.at != phase::monitoring) EXPECT_FALSE(each.why.empty()) << i;
+    if (p.state.at != phase::monitoring) {
+      EXPECT_FALSE(each.why.empty()) << i;
+    }
   }
   driven_primary unprotected;
   unprotected.state.replication = {};

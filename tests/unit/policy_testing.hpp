@@ -49,6 +49,9 @@ struct driven_primary {
   bool asks(action_kind kind) const {
     return std::any_of(actions.begin(), actions.end(), [&](const action& each) { return each.kind == kind; });
   }
+  bool asks_for(const action& what) const {
+    return std::find(actions.begin(), actions.end(), what) != actions.end();
+  }
   bool starts(step_id which) const {
     return std::any_of(actions.begin(), actions.end(), [&](const action& each) {
       return each.kind == action_kind::start_step && each.which == which;
