@@ -106,6 +106,8 @@ absl::StatusOr<ctl_config> load_config(const std::string& path, const environmen
   if (const auto host = variable("UNDERSTUDY_HOST"); host && !host->empty()) config.host = *host;
   if (const auto token = variable("UNDERSTUDY_TOKEN"); token && !token->empty()) config.token = *token;
   if (const auto ca = variable("UNDERSTUDY_CA"); ca && !ca->empty()) config.ca = *ca;
+  if (const auto insecure = variable("UNDERSTUDY_INSECURE"); insecure && *insecure == "1")
+    config.insecure = true;
   return config;
 }
 

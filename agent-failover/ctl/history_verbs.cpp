@@ -34,7 +34,8 @@ struct history_options {
 
 v1::EventSeverity severity_of(const std::string& word) {
   if (word == "error") return v1::EVENT_SEVERITY_ERROR;
-  return word == "warning" ? v1::EVENT_SEVERITY_WARNING : v1::EVENT_SEVERITY_INFO;
+  if (word == "warning") return v1::EVENT_SEVERITY_WARNING;
+  return word == "info" ? v1::EVENT_SEVERITY_INFO : v1::EVENT_SEVERITY_UNSPECIFIED;
 }
 
 v1::WatchRequest watch_request(const std::string& server) {

@@ -22,7 +22,7 @@ namespace {
 
 constexpr const char* FOOTER = R"(Options of every verb may stand before or after it.
 Exit codes: 0 ok, 1 failed, 2 usage, 3 degraded, 4 unreachable, 5 denied, 6 not found, 7 precondition, 8 timeout.
-Environment: UNDERSTUDY_HOST, UNDERSTUDY_TOKEN, UNDERSTUDY_CA, UNDERSTUDY_CTL_CONFIG, NO_COLOR.
+Environment: UNDERSTUDY_HOST, UNDERSTUDY_TOKEN, UNDERSTUDY_CA, UNDERSTUDY_INSECURE=1, UNDERSTUDY_CTL_CONFIG, NO_COLOR.
 Configuration: ~/.config/understudy/ctl.toml.)";
 
 std::optional<std::string> from_environment(const std::string& name) {

@@ -102,7 +102,8 @@ struct connection {
     if (has_help(result)) return result;
     switch (status.error_code()) {
       case grpc::StatusCode::UNAVAILABLE:
-        return status.error_details().empty() ? unreachable(status.error_message()) : result;
+        // On a connection that stands it is the host's own answer: its agent, say, cannot be reached.
+        return channel->GetState(false) == GRPC_CHANNEL_READY ? result : unreachable(status.error_message());
       case grpc::StatusCode::UNAUTHENTICATED:
         return with_hint(result, "log in: understudyctl login");
       case grpc::StatusCode::DEADLINE_EXCEEDED:

@@ -31,6 +31,16 @@ std::string addresses_text(const v1::ServerSpec& spec) {
   return text;
 }
 
+// What was not said is shown as what it is taken as.
+std::string word_or(const char* taken_as, const google::protobuf::EnumDescriptor* type, int value) {
+  return value == 0 ? taken_as : enum_word(type, value);
+}
+
+std::string endpoint(const v1::ServerSpec& spec) {
+  const bool ipv6 = spec.address().find(':') != std::string::npos;
+  return fmt::format(ipv6 ? "[{}]:{}" : "{}:{}", spec.address(), spec.port() == 0 ? 7100 : spec.port());
+}
+
 }  // namespace
 
 std::string server_list_view(const v1::ListServersResponse& servers, const view& how) {
@@ -38,12 +48,12 @@ std::string server_list_view(const v1::ListServersResponse& servers, const view&
                     "DATABASES", "FILES", "APPLICATIONS"}};
   for (const auto& spec : servers.servers()) {
     table.add_row({{spec.name()},
-                   {fmt::format("{}:{}", spec.address(), spec.port() == 0 ? 7100 : spec.port())},
-                   {enum_word(v1::ReplicationMode_descriptor(), spec.mode())},
+                   {endpoint(spec)},
+                   {word_or("all", v1::ReplicationMode_descriptor(), spec.mode())},
                    {spec.daily()},
                    {yes_no(spec.assume_ip())},
                    {addresses_text(spec)},
-                   {enum_word(v1::ProtectionMode_descriptor(), spec.protection())},
+                   {word_or("automatic", v1::ProtectionMode_descriptor(), spec.protection())},
                    {fmt::format("{}", spec.databases_size())},
                    {fmt::format("{}", spec.files_size())},
                    {fmt::format("{}", spec.applications_size())}});
@@ -63,9 +73,9 @@ std::string spec_view(const v1::ServerSpec& spec, const view& how) {
   if (spec.auto_stop())
     add_pair(&text, "  diverged", enum_word(v1::DivergedChoice_descriptor(), spec.auto_stop_choice()));
   add_pair(&text, "daily", spec.daily().empty() ? "none" : spec.daily());
-  add_pair(&text, "mode", enum_word(v1::ReplicationMode_descriptor(), spec.mode()));
-  add_pair(&text, "protection", enum_word(v1::ProtectionMode_descriptor(), spec.protection()));
-  add_pair(&text, "present", enum_word(v1::Presentation_descriptor(), spec.present()));
+  add_pair(&text, "mode", word_or("all", v1::ReplicationMode_descriptor(), spec.mode()));
+  add_pair(&text, "protection", word_or("automatic", v1::ProtectionMode_descriptor(), spec.protection()));
+  add_pair(&text, "present", word_or("original-paths", v1::Presentation_descriptor(), spec.present()));
   if (spec.manual_only()) add_pair(&text, "takeover", "only by hand");
   add_pair(&text, "pre hook", words(spec.pre_hook()));
   add_pair(&text, "post hook", words(spec.post_hook()));

@@ -183,8 +183,10 @@ std::string server_view(const v1::ServerState& state, const view& how) {
              fmt::format("{} ({})", time_text(state.until()), ago_text(state.until(), how.now)));
   auto pings = fmt::format("{} missed", state.missed_pings());
   if (state.failover_count() != 0) pings += fmt::format(" of {}", state.failover_count());
-  if (state.has_round_trip())
-    pings += ", last round trip " + duration_text(to_milliseconds(state.round_trip()));
+  if (state.has_round_trip()) {
+    const auto& trip = state.round_trip();
+    pings += fmt::format(", last round trip {:.2f} ms", trip.seconds() * 1e3 + trip.nanos() / 1e6);
+  }
   add_pair(&text, "pings", pings);
   add_pair(&text, "address", state.address());
   add_pair(&text, "agent", agent_cell(state));
