@@ -37,8 +37,9 @@ std::string word_or(const char* taken_as, const google::protobuf::EnumDescriptor
 }
 
 std::string endpoint(const v1::ServerSpec& spec) {
+  const auto port = spec.port() == 0 ? 7100 : spec.port();
   const bool ipv6 = spec.address().find(':') != std::string::npos;
-  return fmt::format(ipv6 ? "[{}]:{}" : "{}:{}", spec.address(), spec.port() == 0 ? 7100 : spec.port());
+  return ipv6 ? fmt::format("[{}]:{}", spec.address(), port) : fmt::format("{}:{}", spec.address(), port);
 }
 
 }  // namespace
