@@ -43,6 +43,14 @@ absl::StatusOr<std::unique_ptr<copy_wal>> copy_wal::open(os::directory& director
   return std::unique_ptr<copy_wal>(new copy_wal(std::move(file)));
 }
 
+absl::StatusOr<std::unique_ptr<copy_wal>> copy_wal::open_to_read(os::directory& directory,
+                                                                 const std::string& name) {
+  UNDERSTUDY_ASSIGN_OR_RETURN(auto file, directory.open(name, os::open_mode::read));
+  std::unique_ptr<copy_wal> opened(new copy_wal(std::move(file)));
+  opened->read_only_ = true;
+  return opened;
+}
+
 void copy_wal::forget_frames() {
   end_ = last_commit_ = tail_ = {};
   if (header_) end_.chain = last_commit_.chain = tail_.chain = header_->checksum;
@@ -92,6 +100,7 @@ absl::Status copy_wal::recover() {
   found.resize(end_.frame);
   pages_ = std::move(found);
   for (std::uint32_t i = 0; i < end_.frame; ++i) index_[pages_[i]] = i + 1;
+  if (read_only_) return absl::OkStatus();
   if (unfinished) {
     constexpr std::array<std::byte, sqlite::wal_frame_header_bytes> zeros{};
     UNDERSTUDY_RETURN_IF_ERROR(

@@ -43,6 +43,10 @@ class copy_wal {
   static absl::StatusOr<std::unique_ptr<copy_wal>> open(os::directory& directory, const std::string& name,
                                                         const struct ::stat& like, bool& created);
 
+  // The -wal of somebody else, for reading: recover() then changes and syncs nothing.
+  static absl::StatusOr<std::unique_ptr<copy_wal>> open_to_read(os::directory& directory,
+                                                                const std::string& name);
+
   // Reads the valid prefix up to its last commit; all positions are there afterwards. A frame of an
   // unfinished transaction behind it is made invalid.
   absl::Status recover();
@@ -89,6 +93,7 @@ class copy_wal {
   void forget_frames();
 
   std::unique_ptr<os::file> file_;
+  bool read_only_ = false;
   std::optional<sqlite::wal_header> header_;
   std::array<std::byte, sqlite::wal_header_bytes> header_bytes_{};
   position end_;
