@@ -126,11 +126,9 @@ int history::find(const sqlite::page_hash& combined) const {
   return -1;
 }
 
-finding inspect(const std::string& path, const history& h, bool integrity) {
+finding inspect(sqlite::database& d, const history& h, bool integrity) {
   finding f;
   const auto look = [&]() -> absl::Status {
-    UNDERSTUDY_ASSIGN_OR_RETURN(auto d,
-                                sqlite::database::open(path, {.create = false, .busy_timeout_ms = 10000}));
     // One snapshot for all questions.
     UNDERSTUDY_RETURN_IF_ERROR(d.execute("BEGIN"));
     UNDERSTUDY_ASSIGN_OR_RETURN(const std::string marker, text_of(d, "SELECT n FROM marker"));
@@ -147,6 +145,12 @@ finding inspect(const std::string& path, const history& h, bool integrity) {
   };
   if (const absl::Status s = look(); !s.ok()) f.error = std::string(message_of(s));
   return f;
+}
+
+finding inspect(const std::string& path, const history& h, bool integrity) {
+  auto d = sqlite::database::open(path, {.create = false, .busy_timeout_ms = 10000});
+  if (!d.ok()) return {.marker = -1, .error = std::string(message_of(d.status()))};
+  return inspect(*d, h, integrity);
 }
 
 absl::Status apply(replica::database_copy& copy, const history& h, std::size_t n) {

@@ -8,6 +8,7 @@
 
 #include "agent-failover/replica/database_copy.hpp"
 #include "common/channel/database_source.hpp"
+#include "common/sqlite/database.hpp"
 #include "common/sqlite/page_hash.hpp"
 
 namespace understudy::test {
@@ -43,6 +44,7 @@ struct finding {
   std::int64_t marker = -1;
   std::string error;  // empty: opens, integrity_check ok, table t is what the marker says
 };
+finding inspect(sqlite::database& d, const history& h, bool integrity = true);
 finding inspect(const std::string& path, const history& h, bool integrity = true);
 
 // Steps by which tests drive a copy.

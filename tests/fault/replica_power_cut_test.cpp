@@ -235,8 +235,7 @@ TEST_P(power_cut, at_every_operation) {
     ASSERT_TRUE(execute(fs, real.path(), commits(GetParam().wal_header), at).ok());
     operations = fs.operations();
   }
-  const std::uint64_t step = std::getenv("UNDERSTUDY_SOAK") != nullptr ? 1 : 3;
-  for (std::uint64_t n = 1; n <= operations; n += step) {
+  for (std::uint64_t n = 1; n <= operations; ++n) {
     SCOPED_TRACE(fmt::format("operation {} of {}", n, operations));
     check([n](auto& fs) { fs.cut_power_at_operation(n); }, n, policies);
     if (HasFatalFailure()) return;
