@@ -1,0 +1,327 @@
+#include "common/channel/sink_session.hpp"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "common/channel/page_coding.hpp"
+#include "common/channel/wire.hpp"
+#include "common/status/status_macros.hpp"
+#include "common/status/status_text.hpp"
+
+namespace understudy::channel {
+namespace {
+
+using phase = database_progress::phase;
+
+constexpr std::size_t REASON_BYTES = 200;  // of what the other end says, for the log
+constexpr std::uint64_t SLACK =
+    4ull << 30;  // bytes by which a transaction or heal may exceed twice the database
+constexpr std::uint64_t FAILED_HEALS =
+    5;  // in a row: the stream ends, and its owner decides when to try again
+
+absl::Status invalid(std::string text) {
+  return absl::InvalidArgumentError(text);
+}
+
+std::uint64_t limit_for(std::uint32_t pages, std::uint32_t page_size) {
+  return 2 * std::uint64_t{pages} * page_size + SLACK;
+}
+
+bool all_below(const std::vector<page_image>& pages, std::uint64_t limit_bytes) {
+  return std::all_of(pages.begin(), pages.end(), [limit_bytes](const page_image& page) {
+    return std::uint64_t{page.number} * page.bytes.size() <= limit_bytes;
+  });
+}
+
+}  // namespace
+
+absl::Status sink_session::start(moment now) {
+  progress_.last_heard = now.steady;
+  sink_.abandon();
+  UNDERSTUDY_RETURN_IF_ERROR(sink_.commit_durably());
+  say_have();
+  return absl::OkStatus();
+}
+
+void sink_session::say_have() {
+  const sink_state image = sink_.state();
+  v1::DatabaseImage& have = *out_.emplace_back().mutable_have();
+  have.set_exists(image.exists);
+  if (image.exists) {
+    have.set_page_size(image.page_size);
+    have.set_pages(image.database_pages);
+    to_wire(image.combined, have.mutable_hash());
+  }
+  state_ = state::comparing;
+  progress_.now = phase::comparing;
+}
+
+absl::Status sink_session::finish(moment now) {
+  const absl::Status status = wants_commit() ? commit(now) : absl::OkStatus();
+  sink_.abandon();
+  return status;
+}
+
+std::optional<v1::SinkMessage> sink_session::next() {
+  if (out_.empty()) return std::nullopt;
+  v1::SinkMessage message = std::move(out_.front());
+  out_.pop_front();
+  progress_.sent_bytes += message.ByteSizeLong();
+  return message;
+}
+
+void sink_session::drain() {
+  out_.emplace_back().set_drain(true);
+}
+
+absl::Status sink_session::receive(const v1::SourceMessage& message, moment now) {
+  progress_.last_heard = now.steady;
+  progress_.received_bytes += message.ByteSizeLong();
+  if (message.has_restart()) return on_restart(message.restart(), now);
+  if (message.has_end()) {
+    told_to_end_ = true;
+    return from_wire(message.end());
+  }
+  if (message.has_heartbeat()) {
+    on_heartbeat(message.heartbeat());
+    return absl::OkStatus();
+  }
+  if (state_ == state::waiting_restart) return absl::OkStatus();
+  switch (message.message_case()) {
+    case v1::SourceMessage::kStatus:
+      return on_status(message.status());
+    case v1::SourceMessage::kQuestion:
+      return on_question(message.question());
+    case v1::SourceMessage::kHealBegin:
+      return on_heal_begin(message.heal_begin());
+    case v1::SourceMessage::kPart:
+      return on_part(message.part());
+    case v1::SourceMessage::kHealEnd:
+      return on_heal_end(message.heal_end());
+    case v1::SourceMessage::kInStep:
+      return on_in_step(message.in_step(), now);
+    case v1::SourceMessage::kDrained:
+      return on_drained(message.drained());
+    default:
+      return absl::OkStatus();  // of a newer version
+  }
+}
+
+absl::Status sink_session::want_heal(std::string reason) {
+  sink_.abandon();
+  progress_.reason = reason;
+  progress_.restarts++;
+  progress_.now = phase::comparing;
+  current_ = 0;
+  state_ = state::waiting_restart;
+  out_.emplace_back().set_heal_wanted(std::move(reason));
+  return absl::OkStatus();
+}
+
+absl::Status sink_session::judge(const absl::Status& status) {
+  if (absl::IsFailedPrecondition(status) || absl::IsDataLoss(status))
+    return want_heal(std::string{message_of(status)});
+  return status;
+}
+
+absl::Status sink_session::on_status(const v1::SourceStatus& status) {
+  if (state_ != state::comparing) return invalid("a source status outside the comparison");
+  const bool ready = status.phase() == v1::SourceStatus::PHASE_READY;
+  progress_.now = ready ? phase::comparing : phase::waiting;
+  if (!ready) progress_.reason = status.reason().substr(0, REASON_BYTES);
+  progress_.done_bytes = status.scanned_bytes();
+  progress_.total_bytes = status.total_bytes();
+  return absl::OkStatus();
+}
+
+absl::Status sink_session::on_question(const v1::HashQuestion& question) {
+  if (state_ != state::comparing) return invalid("a hash question outside the comparison");
+  const std::uint32_t block = question.block_pages();
+  const std::uint64_t firsts = static_cast<std::uint64_t>(question.first_pages_size());
+  if (block > LARGEST_BLOCK || !std::has_single_bit(block) || firsts == 0 || question.blocks_each() == 0 ||
+      question.blocks_each() > QUESTION_HASHES || firsts * question.blocks_each() > QUESTION_HASHES) {
+    return invalid(
+        fmt::format("a question for {} times {} hashes of {} pages", firsts, question.blocks_each(), block));
+  }
+  v1::HashAnswer& answer = *out_.emplace_back().mutable_answer();
+  answer.set_block_pages(block);
+  std::string& hashes = *answer.mutable_hashes();
+  hashes.reserve(firsts * question.blocks_each() * HASH_BYTES);
+  const std::uint32_t pages = sink_.state().database_pages;
+  for (const std::uint32_t first : question.first_pages()) {
+    if (first == 0 || (first - 1) % block != 0) {
+      out_.pop_back();
+      return invalid(fmt::format("a question for blocks of {} pages from page {}", block, first));
+    }
+    std::vector<sqlite::page_hash> mine;
+    if (first <= pages) {
+      mine = block == 1 ? sink_.hashes(first, question.blocks_each())
+                        : sink_.block_hashes(first, block, question.blocks_each());
+    }
+    mine.resize(question.blocks_each());
+    for (const sqlite::page_hash& hash : mine) append_hash(hash.low, hashes);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status sink_session::on_heal_begin(const v1::HealBegin& begin) {
+  if (state_ != state::comparing) return invalid("a heal outside the comparison");
+  if (!valid_page_size(begin.page_size()))
+    return invalid(fmt::format("a heal with page size {}", begin.page_size()));
+  const sink_state have = sink_.state();
+  const std::uint64_t quarter = std::max(have.database_pages, begin.database_pages()) / 4;
+  const bool fresh = !have.exists || have.database_pages == 0 || have.page_size != begin.page_size();
+  const heal_way way = fresh || begin.pages_to_send() > quarter ? heal_way::new_file : heal_way::in_place;
+  UNDERSTUDY_RETURN_IF_ERROR(sink_.begin_heal(way, begin.page_size()));
+  state_ = state::healing;
+  page_size_ = begin.page_size();
+  part_bytes_ = 0;
+  bytes_limit_ = limit_for(std::max(have.database_pages, begin.database_pages()), page_size_);
+  progress_.now = phase::healing;
+  progress_.reason = begin.reason().substr(0, REASON_BYTES);
+  progress_.done_bytes = 0;
+  progress_.total_bytes = std::uint64_t{begin.pages_to_send()} * page_size_;
+  return absl::OkStatus();
+}
+
+absl::Status sink_session::on_part(const v1::TransactionPart& part) {
+  if (state_ == state::healing && part.transaction() == 0) return on_heal_part(part);
+  if (state_ == state::streaming && part.transaction() != 0) return on_transaction_part(part);
+  return invalid(fmt::format("pages of transaction {} out of order", part.transaction()));
+}
+
+absl::Status sink_session::on_heal_part(const v1::TransactionPart& part) {
+  if (part.page_size() != page_size_) return invalid("a heal that changes its page size");
+  UNDERSTUDY_ASSIGN_OR_RETURN(const auto pages, decode_pages(part));
+  const std::uint64_t bytes = pages.size() * page_size_;
+  part_bytes_ += bytes;
+  if (part_bytes_ > bytes_limit_ || !all_below(pages, bytes_limit_)) {
+    return absl::ResourceExhaustedError(fmt::format("a heal brings more than {} bytes", bytes_limit_));
+  }
+  progress_.done_bytes += bytes;
+  progress_.total_bytes = std::max(progress_.total_bytes, progress_.done_bytes);
+  return judge(sink_.add_pages(page_size_, pages));
+}
+
+absl::Status sink_session::on_transaction_part(const v1::TransactionPart& part) {
+  // Have it already?
+  if (part.transaction() <= ended_) return absl::OkStatus();
+  // Have what it builds on?
+  if (part.transaction() != ended_ + 1) {
+    return want_heal(fmt::format("transaction {} follows {}", part.transaction(), ended_));
+  }
+  if (part.page_size() != page_size_)
+    return want_heal(fmt::format("page size {} after {}", part.page_size(), page_size_));
+  // Apply.
+  UNDERSTUDY_ASSIGN_OR_RETURN(const auto pages, decode_pages(part));
+  if (current_ == 0) {
+    current_ = part.transaction();
+    part_bytes_ = 0;
+    bytes_limit_ = limit_for(sink_.state().database_pages, page_size_);
+  }
+  part_bytes_ += pages.size() * page_size_;
+  if (part_bytes_ > bytes_limit_ || !all_below(pages, bytes_limit_))
+    return want_heal("a transaction far larger than the database");
+  if (const absl::Status status = sink_.add_pages(page_size_, pages); !status.ok()) return judge(status);
+  if (!part.has_end()) return absl::OkStatus();
+  const v1::TransactionEnd& end = part.end();
+  const absl::Status status = sink_.end_transaction({.number = part.transaction(),
+                                                     .page_size = page_size_,
+                                                     .database_pages = end.database_pages(),
+                                                     .hash_before = from_wire(end.hash_before()),
+                                                     .hash_after = from_wire(end.hash_after())});
+  if (!status.ok()) return judge(status);
+  current_ = 0;
+  ended_ = part.transaction();
+  ended_captured_at_ = from_wire(end.captured_at());
+  progress_.source_number = std::max(progress_.source_number, ended_);
+  return absl::OkStatus();
+}
+
+absl::Status sink_session::on_heal_end(const v1::HealEnd& end) {
+  if (state_ != state::healing) return invalid("the end of a heal that did not begin");
+  const v1::DatabaseImage& image = end.image();
+  if (!image.exists() || image.page_size() != page_size_ || image.pages() == 0 ||
+      image.pages() > LARGEST_PAGE_NUMBER) {
+    return invalid(
+        fmt::format("a heal that leads to {} pages of {} bytes", image.pages(), image.page_size()));
+  }
+  const absl::Status status = sink_.end_heal(image.pages(), from_wire(image.hash()));
+  if (!status.ok()) {
+    if (++heals_failed_ >= FAILED_HEALS) return status;
+    return judge(status);
+  }
+  heals_failed_ = 0;
+  heal_ended_ = true;
+  ended_ = end.transaction();
+  ended_captured_at_ = from_wire(end.captured_at());
+  progress_.heals++;
+  progress_.source_number = ended_;
+  progress_.now = phase::streaming;
+  state_ = state::streaming;
+  return absl::OkStatus();
+}
+
+absl::Status sink_session::on_in_step(const v1::InStep& in_step, moment now) {
+  if (state_ != state::comparing) return invalid("in step outside the comparison");
+  const sink_state have = sink_.state();
+  if (!have.exists) return invalid("in step with nothing");
+  page_size_ = have.page_size;
+  ended_ = committed_ = in_step.transaction();
+  ended_captured_at_ = now.wall;
+  progress_.source_number = ended_;
+  progress_.now = phase::streaming;
+  state_ = state::streaming;
+  acknowledge();
+  return absl::OkStatus();
+}
+
+absl::Status sink_session::on_drained(const v1::SourceDrained& drained) {
+  if (state_ != state::streaming) return invalid("drained outside the stream");
+  const sink_state have = sink_.state();
+  if (current_ != 0 || drained.transaction() != committed_ ||
+      drained.image().pages() != have.database_pages || from_wire(drained.image().hash()) != have.combined) {
+    return want_heal("the drained image is not the one that arrived");
+  }
+  state_ = state::drained;
+  progress_.now = phase::drained;
+  return absl::OkStatus();
+}
+
+absl::Status sink_session::on_restart(const v1::Restart& restart, moment now) {
+  if (wants_commit()) UNDERSTUDY_RETURN_IF_ERROR(commit(now));
+  sink_.abandon();
+  current_ = 0;
+  progress_.restarts += state_ == state::waiting_restart ? 0 : 1;
+  progress_.reason = restart.reason().substr(0, REASON_BYTES);
+  say_have();
+  return absl::OkStatus();
+}
+
+void sink_session::on_heartbeat(const v1::SourceHeartbeat& heartbeat) {
+  if (state_ != state::streaming && state_ != state::drained) return;
+  progress_.source_number = std::max(progress_.source_number, heartbeat.transaction());
+  if (heartbeat.transaction() == committed_) progress_.current_at = from_wire(heartbeat.now());
+}
+
+absl::Status sink_session::commit(moment) {
+  UNDERSTUDY_RETURN_IF_ERROR(sink_.commit_durably());
+  committed_ = ended_;
+  heal_ended_ = false;
+  acknowledge();
+  return absl::OkStatus();
+}
+
+void sink_session::acknowledge() {
+  progress_.applied = progress_.durable = committed_;
+  progress_.durable_captured_at = ended_captured_at_;
+  progress_.current_at = std::max(progress_.current_at, ended_captured_at_);
+  v1::Acknowledgement& out = *out_.emplace_back().mutable_acknowledgement();
+  out.set_durable(committed_);
+  out.set_applied(committed_);
+  to_wire(ended_captured_at_, out.mutable_durable_captured_at());
+}
+
+}  // namespace understudy::channel
