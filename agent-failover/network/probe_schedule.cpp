@@ -17,7 +17,7 @@ monotonic_time probe_schedule::due_time(std::uint64_t slot) const {
 
 monotonic_time probe_schedule::next_wake() const {
   const monotonic_time slot = due_time(next_);
-  return open_.empty() ? slot : std::min(slot, open_.front().sent_at + timing_.timeout);
+  return open_.empty() ? slot : std::min(slot, open_.front().deadline);
 }
 
 probe_schedule::due_slots probe_schedule::due(monotonic_time now) {
@@ -34,8 +34,9 @@ probe_schedule::due_slots probe_schedule::due(monotonic_time now) {
   return result;
 }
 
-void probe_schedule::sent(std::uint64_t slot, std::uint64_t nonce, monotonic_time at) {
-  open_.push_back({slot, nonce, at});
+void probe_schedule::sent(std::uint64_t slot, std::uint64_t nonce, monotonic_time at,
+                          monotonic_time handed_over) {
+  open_.push_back({slot, nonce, at, handed_over + timing_.timeout});
 }
 
 std::optional<monotonic_time> probe_schedule::accept(std::uint64_t slot, std::uint64_t nonce,
@@ -43,7 +44,7 @@ std::optional<monotonic_time> probe_schedule::accept(std::uint64_t slot, std::ui
   const auto found = std::find_if(open_.begin(), open_.end(), [&](const open_probe& probe) {
     return probe.slot == slot && probe.nonce == nonce;
   });
-  if (found == open_.end() || arrival - found->sent_at > timing_.timeout) return std::nullopt;
+  if (found == open_.end() || arrival > found->deadline) return std::nullopt;
   const monotonic_time sent_at = found->sent_at;
   open_.erase(found);
   return sent_at;
@@ -52,7 +53,7 @@ std::optional<monotonic_time> probe_schedule::accept(std::uint64_t slot, std::ui
 std::vector<probe_schedule::verdict> probe_schedule::expire(monotonic_time now) {
   std::vector<verdict> verdicts;
   while (!open_.empty()) {
-    const monotonic_time deadline = open_.front().sent_at + timing_.timeout;
+    const monotonic_time deadline = open_.front().deadline;
     if (now < deadline) break;
     verdicts.push_back({open_.front().slot, open_.front().sent_at, now - deadline > lateness_limit(timing_)});
     open_.pop_front();

@@ -34,8 +34,10 @@ class probe_schedule {
   };
   due_slots due(monotonic_time now);
 
-  // `slot` went out at `at`; it is open until replied to or expired.
-  void sent(std::uint64_t slot, std::uint64_t nonce, monotonic_time at);
+  // `slot` went out between `at` and `handed_over`; it is open until replied to or expired. The round trip
+  // counts from the first, the timeout from the second, so that being preempted in between costs the target
+  // nothing.
+  void sent(std::uint64_t slot, std::uint64_t nonce, monotonic_time at, monotonic_time handed_over);
 
   // A reply that reached this host at `arrival`. The time it was sent at, if the probe is open, the nonce is
   // its own and it came in time; the probe is then closed.
@@ -56,6 +58,7 @@ class probe_schedule {
     std::uint64_t slot;
     std::uint64_t nonce;
     monotonic_time sent_at;
+    monotonic_time deadline;
   };
   monotonic_time due_time(std::uint64_t slot) const;
 

@@ -251,7 +251,7 @@ class threaded_prober final : public prober {
       return;
     }
     ++statistics_.sent;
-    state.schedule.sent(slot, token.nonce, at);
+    state.schedule.sent(slot, token.nonce, at, monotonic_clock::now());
   }
 
   const prober_options options_;

@@ -232,12 +232,12 @@ TEST_P(both_families, a_probe_finds_the_live_holder_and_its_mac) {
   claim_log log;
   const auto claim = claim_on(net["failover"], primary() + one(), log);
   const auto start = clock::now();
-  claim->probe(no_wait);
+  claim->probe({0ms, 3, 1000ms, 1000ms, 1000ms});
   ASSERT_TRUE(log.wait_for(log.probes, 1));
   std::printf("%s: probe of a held address answered within %.2f ms\n", primary().c_str(), ms_since(start));
   EXPECT_EQ(log.probes[0].verdict, probe_verdict::in_use);
   EXPECT_EQ(to_string(log.probes[0].mac), net["primary"].mac());
-  EXPECT_LT(clock::now() - start, 50ms);
+  EXPECT_LT(clock::now() - start, 1s);
 }
 
 TEST_P(both_families, a_probe_of_a_free_address_ends_in_free) {
@@ -330,7 +330,7 @@ TEST_P(both_families, a_returning_primary_is_seen_at_once) {
       },
       10s, 1ms));
   std::printf("%s: claim of another seen after %.2f ms\n", primary().c_str(), ms_since(start));
-  EXPECT_LT(log.conflicts.back().at - start, 100ms);
+  EXPECT_LT(log.conflicts.back().at - start, 1s);
 }
 
 TEST_P(both_families, an_address_taken_away_is_put_back) {

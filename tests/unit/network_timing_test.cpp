@@ -22,7 +22,7 @@ TEST(probe_schedule, slots_lie_on_a_grid_however_late_each_was_served) {
     ASSERT_EQ(due.send, slot);
     EXPECT_EQ(due.skipped, 0U);
     EXPECT_EQ(due.lag, std::chrono::milliseconds{slot % 400});
-    schedule.sent(slot, slot, now);
+    schedule.sent(slot, slot, now, now);
     EXPECT_EQ(schedule.next_wake(), now + 1s);
     ASSERT_TRUE(schedule.accept(slot, slot, now + 1ms));
   }
@@ -31,7 +31,7 @@ TEST(probe_schedule, slots_lie_on_a_grid_however_late_each_was_served) {
 TEST(probe_schedule, a_probe_times_out_at_its_deadline_and_not_before) {
   probe_schedule schedule(start, defaults);
   schedule.due(start);
-  schedule.sent(0, 5, start);
+  schedule.sent(0, 5, start, start);
   EXPECT_TRUE(schedule.expire(start + 999ms).empty());
   const auto verdicts = schedule.expire(start + 1000ms);
   ASSERT_EQ(verdicts.size(), 1U);
@@ -40,10 +40,18 @@ TEST(probe_schedule, a_probe_times_out_at_its_deadline_and_not_before) {
   EXPECT_FALSE(schedule.accept(0, 5, start + 500ms)) << "the verdict stands";
 }
 
+TEST(probe_schedule, the_timeout_counts_from_the_end_of_sending) {
+  probe_schedule schedule(start, defaults);
+  schedule.due(start);
+  schedule.sent(0, 5, start, start + 300ms);
+  EXPECT_TRUE(schedule.expire(start + 1299ms).empty());
+  EXPECT_EQ(schedule.accept(0, 5, start + 1300ms), start);
+}
+
 TEST(probe_schedule, only_the_right_reply_in_time_counts) {
   probe_schedule schedule(start, defaults);
   schedule.due(start);
-  schedule.sent(0, 5, start);
+  schedule.sent(0, 5, start, start);
   EXPECT_FALSE(schedule.accept(0, 6, start + 1ms)) << "wrong nonce";
   EXPECT_FALSE(schedule.accept(1, 5, start + 1ms)) << "wrong slot";
   EXPECT_FALSE(schedule.accept(0, 5, start + 1001ms)) << "too late";
@@ -54,7 +62,7 @@ TEST(probe_schedule, only_the_right_reply_in_time_counts) {
 TEST(probe_schedule, a_freeze_is_the_hosts_own_lateness) {
   probe_schedule schedule(start, defaults);
   schedule.due(start);
-  schedule.sent(0, 5, start);
+  schedule.sent(0, 5, start, start);
   const auto thaw = start + 60s + 700ms;
   const auto verdicts = schedule.expire(thaw);
   ASSERT_EQ(verdicts.size(), 1U);
