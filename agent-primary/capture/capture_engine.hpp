@@ -22,7 +22,7 @@
 namespace understudy::capture {
 
 struct capture_options {
-  bool real_time = true;  // SCHED_FIFO where allowed, never while a database is scanned
+  bool real_time = true;  // SCHED_FIFO where allowed, not during long scans
   std::chrono::microseconds shortest_poll{
       50};  // of an active database's wal-index; doubles up to longest_poll
   std::chrono::microseconds longest_poll{1000};

@@ -30,6 +30,9 @@ constexpr auto unreadable_limit = std::chrono::seconds(2);  // a recovery of a l
 constexpr auto private_limit = std::chrono::seconds(1);
 constexpr milliseconds longest_rescan_delay{250};  // while a database keeps changing under its scan
 constexpr unsigned verify_attempts = 5;            // readings, each after all events and frames so far
+constexpr int saturated_turns = 16;                // in a row with news
+constexpr int saturated_factor =
+    4;  // 200 us: a fiftieth of a usual generation's life at 20,000 commits a second
 constexpr auto verify_slice = std::chrono::microseconds(500);
 
 constexpr const char* exclusive_reason =
@@ -510,8 +513,12 @@ database_watcher::time_point database_watcher::step(time_point now) {
   if (busy) active_until_ = now + options_.active_for;
   if (stage_ == stage::scanning && log_read_ && not_before_ == time_point{}) return due_ = now;
   if (busy) {
-    interval_ = options_.shortest_poll;
+    // A writer that never pauses: a later poll finds more commits for the same price.
+    busy_turns_ = std::min(busy_turns_ + 1, saturated_turns);
+    interval_ =
+        busy_turns_ < saturated_turns ? options_.shortest_poll : saturated_factor * options_.shortest_poll;
   } else {
+    busy_turns_ = 0;
     interval_ = std::min(interval_ * 2, options_.longest_poll);
   }
   const bool active = now < active_until_ && stage_ != stage::waiting;

@@ -41,10 +41,18 @@ class database_watcher final : public event_receiver {
   // One turn, after all waiting events were delivered. Returns when the next one is due.
   time_point step(time_point now);
   time_point due() const { return due_; }
+  // Found news in its last turn: events may wait until it is due, which lets the kernel merge them.
+  bool busy() const { return busy_turns_ > 0; }
   bool scanning() const { return image_->phase() == channel::source_state::phase::scanning; }
+  // A scan that takes so long that it must not run before everybody else.
+  bool long_scan() const {
+    return scanning() && std::uint64_t{image_->pages()} * image_->page_size() > short_scan_bytes;
+  }
   void close();
 
  private:
+  static constexpr std::uint64_t short_scan_bytes = 64u << 20;  // some 20 ms from the page cache
+
   enum class stage {
     waiting,    // absent or refused: the path is tried again at each safety poll
     scanning,   // hashes are being built while the log is followed
@@ -96,6 +104,7 @@ class database_watcher final : public event_receiver {
   time_point not_before_{};  // a scan that keeps failing is not repeated at once
   std::chrono::milliseconds rescan_delay_{0};
   std::chrono::microseconds interval_;
+  int busy_turns_ = 0;
 
   std::string real_path_;  // symlinks resolved, as SQLite does: -wal lies beside the file itself
   std::string name_;
