@@ -81,6 +81,11 @@ class capture_engine::implementation {
     signal();
   }
 
+  void verify(const std::string& path) {
+    std::lock_guard lock(mutex_);
+    if (const auto it = watchers_.find(path); it != watchers_.end()) it->second->verify();
+  }
+
   capture_metrics metrics(const std::string& path) const {
     std::lock_guard lock(mutex_);
     const auto it = watchers_.find(path);
@@ -176,6 +181,9 @@ std::shared_ptr<channel::database_source> capture_engine::add(std::string path) 
 }
 void capture_engine::remove(const std::string& path) {
   implementation_->remove(path);
+}
+void capture_engine::verify(const std::string& path) {
+  implementation_->verify(path);
 }
 capture_metrics capture_engine::metrics(const std::string& path) const {
   return implementation_->metrics(path);

@@ -26,10 +26,11 @@ struct capture_options {
   std::chrono::microseconds shortest_poll{
       50};  // of an active database's wal-index; doubles up to longest_poll
   std::chrono::microseconds longest_poll{1000};
-  std::chrono::milliseconds active_for{25};     // polled this long after the last sign of life, then inotify
-  std::chrono::milliseconds safety_poll{250};   // of an idle database: what inotify did not tell
-  std::chrono::milliseconds longest_pin{100};   // then the application may reset its log and we heal
-  std::chrono::microseconds scan_slice{1000};   // hashing between two polls of the log
+  std::chrono::milliseconds active_for{25};    // polled this long after the last sign of life, then inotify
+  std::chrono::milliseconds safety_poll{250};  // of an idle database: what inotify did not tell
+  std::chrono::milliseconds longest_pin{100};  // then the application may reset its log and we heal
+  std::chrono::microseconds scan_slice{1000};  // hashing between two polls of the log
+  std::chrono::hours verify_period{24};        // the whole file is compared with the hashes once in this time
   std::uint64_t queue_limit_bytes = 64u << 20;  // per subscription; beyond it the subscriber gets a gap
 };
 
@@ -46,6 +47,10 @@ class capture_engine {
   std::shared_ptr<channel::database_source> add(std::string path);
   // Its subscriptions end with `closed`. Nothing happens for an unknown path.
   void remove(const std::string& path);
+
+  // Compares the whole file with the hashes now. metrics().verify_rounds then grows by one, or `divergences`
+  // does; a divergence is healed like any gap. Nothing happens for an unknown path.
+  void verify(const std::string& path);
 
   // Counters of one database since add(); all zero for an unknown path.
   capture_metrics metrics(const std::string& path) const;

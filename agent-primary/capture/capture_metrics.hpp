@@ -19,9 +19,12 @@ struct capture_metrics {
   std::uint64_t pins = 0;           // times the pin was taken
   std::uint64_t pin_timeouts = 0;   // of these, given up at the limit
   std::chrono::microseconds longest_pin{0};
-  std::uint64_t lag_frames = 0;  // gauge: published by the application, not yet read
-  std::uint64_t log_frames = 0;  // gauge: frames in the present generation
-  std::uint64_t polls = 0;       // wal-index reads
+  std::uint64_t verified_pages = 0;  // of the database file, found as they were captured
+  std::uint64_t verify_rounds = 0;   // times the whole file was verified
+  std::uint64_t divergences = 0;     // gaps because a page of the file was not as it was last committed
+  std::uint64_t lag_frames = 0;      // gauge: published by the application, not yet read
+  std::uint64_t log_frames = 0;      // gauge: frames in the present generation
+  std::uint64_t polls = 0;           // wal-index reads
 };
 
 }  // namespace understudy::capture

@@ -160,6 +160,7 @@ void database_watcher::begin_scan(const std::string& reason) {
   modified_outside_ = events_lost_ = false;
   unverified_.clear();
   verify_failures_ = 0;
+  verify_until_ = 0;
   if (::fstat(database_->value(), &status_) != 0) return;
   std::array<std::byte, 100> bytes;
   if (::pread(database_->value(), bytes.data(), bytes.size(), 0) != static_cast<ssize_t>(bytes.size())) {
@@ -324,6 +325,28 @@ bool database_watcher::nobody_connected() const {
          F_UNLCK;
 }
 
+void database_watcher::schedule_verification() {
+  if (stage_ == stage::rollback && verify_now_.exchange(false)) {
+    rollback_.disturb();  // there each comparison is of the whole file
+    return wake();
+  }
+  if (stage_ != stage::following || verify_until_ != 0) return;
+  if (verify_now_.exchange(false)) {
+    verify_next_ = 1;
+    verify_until_ = image_->pages();
+    return wake();
+  }
+  verify_credit_ += image_->pages() * (std::chrono::duration<double>(options_.safety_poll) /
+                                       std::chrono::duration<double>(options_.verify_period));
+  for (; verify_credit_ >= 1; --verify_credit_, ++verify_next_) {
+    if (verify_next_ > image_->pages()) {
+      verify_next_ = 1;
+      ++metrics_.verify_rounds;
+    }
+    unverified_.push_back(verify_next_);
+  }
+}
+
 // A connection with locking_mode=EXCLUSIVE keeps its wal-index in memory, and the database locked.
 bool database_watcher::index_is_private() const {
   struct ::stat status;
@@ -353,6 +376,7 @@ bool database_watcher::follow_rollback() {
       } else {
         ++metrics_.synthetic;
       }
+      ++metrics_.verify_rounds;
       return false;
     case rollback_follower::result::replaced:
       gap("the database was converted or replaced");
@@ -441,6 +465,16 @@ void database_watcher::scan_turn() {
 // could see, and SQLite's WAL-reset defect (before 3.51.3), come to light.
 void database_watcher::verify_turn() {
   for (const std::uint32_t page : image_->take_retired()) unverified_.push_back(page);
+  if (unverified_.empty() && verify_until_ != 0) {
+    constexpr std::uint32_t batch = 256;
+    for (std::uint32_t i = 0; i < batch && verify_next_ <= verify_until_; ++i)
+      unverified_.push_back(verify_next_++);
+    if (unverified_.empty()) {
+      verify_until_ = 0;
+      verify_next_ = 1;
+      ++metrics_.verify_rounds;
+    }
+  }
   if (unverified_.empty()) return;
   const auto stop = steady_clock::now() + verify_slice;
   const std::uint32_t skipped = sqlite::lock_page(image_->page_size());
@@ -451,11 +485,14 @@ void database_watcher::verify_turn() {
         hash_in_file(database_->value(), page, image_->page_size(), buffer_) != image_->hash_of(page)) {
       // The writer of the page may have been quicker than our reading of its commit: come again after that.
       if (++verify_failures_ >= verify_attempts) {
+        ++metrics_.divergences;
+        log::warning(path_, "page {} of the database file is not as it was last committed", page);
         gap(fmt::format("page {} of the database file is not as it was last committed", page));
       }
       return;
     }
     verify_failures_ = 0;
+    if (comparable) ++metrics_.verified_pages;
     unverified_.pop_back();
   }
 }
@@ -464,6 +501,7 @@ void database_watcher::safety_check(time_point now) {
   next_safety_ = now + options_.safety_poll;
   path_changed_ = true;
   if (stage_ == stage::rollback) rollback_.check(database_->value());
+  schedule_verification();
   if (!log_) return;
   open_index();
   log_->check_use();
@@ -504,7 +542,7 @@ database_watcher::time_point database_watcher::step(time_point now) {
       busy = busy || log_read_;
     } else if (whole && stage_ == stage::following) {
       verify_turn();
-      busy = busy || !unverified_.empty();
+      busy = busy || !unverified_.empty() || verify_until_ != 0;
     }
   }
   if (stage_ == stage::rollback) busy = follow_rollback();

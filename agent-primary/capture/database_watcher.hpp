@@ -5,6 +5,7 @@
 
 #include <sys/stat.h>
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <memory>
@@ -35,7 +36,8 @@ class database_watcher final : public event_receiver {
 
   const std::shared_ptr<captured_image>& image() const { return image_; }
   const std::string& path() const { return path_; }
-  capture_metrics metrics() const;  // any thread
+  capture_metrics metrics() const;       // any thread
+  void verify() { verify_now_ = true; }  // any thread; begins with the next safety poll
 
   void on_event(int watch, std::uint32_t mask, std::string_view name) override;
   // One turn, after all waiting events were delivered. Returns when the next one is due.
@@ -85,6 +87,7 @@ class database_watcher final : public event_receiver {
   bool follow_rollback();
   void scan_turn();
   void verify_turn();
+  void schedule_verification();
   void safety_check(time_point now);
   bool nobody_connected() const;
   bool index_is_private() const;
@@ -133,6 +136,10 @@ class database_watcher final : public event_receiver {
   bool scanned_ = false;
   std::vector<std::uint32_t> unverified_;
   unsigned verify_failures_ = 0;
+  std::atomic<bool> verify_now_{false};
+  std::uint32_t verify_next_ = 1;   // page of the round through the whole file
+  std::uint32_t verify_until_ = 0;  // to be verified without delay
+  double verify_credit_ = 0;        // pages that the period allows by now
   rollback_follower rollback_;
 
   capture_metrics metrics_;

@@ -103,6 +103,53 @@ TEST(CaptureWal, FollowsRandomCheckpointsWithoutDisturbing) {
   copy.expect_consistent();
 }
 
+// The first scan, and a scan after a gap, run while the application writes and checkpoints.
+TEST(CaptureWal, ScansWhileTheApplicationWrites) {
+  temporary_directory directory;
+  const std::string path = directory.file("app.db");
+  make_database(path, "", 30000);
+  for (const bool short_connections : {false, true}) {
+    application app([&](shared_figures& figures) {
+      std::mt19937 random(5);
+      auto c = std::make_unique<connection>(path);
+      c->must("PRAGMA synchronous=OFF; PRAGMA wal_autocheckpoint=300");
+      figures.pause(1);
+      while (figures.go < 2) {
+        if (short_connections) {
+          c = nullptr;
+          c = std::make_unique<connection>(path);
+          c->must("PRAGMA synchronous=OFF");
+        }
+        for (int i = 0; i < 10; ++i) {
+          c->must("UPDATE t SET b=randomblob(100) WHERE id=" + std::to_string(random() % 30000 + 1));
+        }
+        c->must("INSERT INTO t(b) VALUES(randomblob(2000))");
+        ::usleep(short_connections ? 3000 : 300);
+      }
+    });
+    ASSERT_TRUE(app.reached(1));
+    app.proceed(1);
+    for (int round = 0; round < (soak() ? 50 : 5); ++round) {
+      capture::capture_options options;
+      options.scan_slice = std::chrono::microseconds(50);
+      auto engine = start_engine(options);
+      mirror copy(engine->add(path));
+      ASSERT_TRUE(copy.attach(30s));
+      for (const auto end = steady_clock::now() + 50ms; steady_clock::now() < end;) {
+        if (copy.drain(1ms)) continue;
+        ASSERT_TRUE(copy.attach(30s));
+      }
+      copy.expect_pages_match_register();
+      if (round + 1 == (soak() ? 50 : 5)) {
+        app.proceed(2);
+        copy.follow([&] { return app.finished(); });
+        copy.expect_equals(path);
+        copy.expect_consistent();
+      }
+    }
+  }
+}
+
 TEST(CaptureShort, FollowsAnApplicationThatOpensAndClosesForEachRequest) {
   temporary_directory directory;
   const std::string path = directory.file("app.db");
