@@ -21,7 +21,7 @@ namespace understudy::policy::model {
 struct settings {
   std::string name;
   options configured{};
-  bool cuts = false;      // the network between host and primary may be cut
+  bool cuts = false;      // the network between host, primary and witness may be cut
   bool crashes = false;   // daemon crash, host power loss
   bool failures = false;  // any step may fail
   bool slots = false;     // another primary competes for the place
@@ -30,9 +30,14 @@ struct settings {
   bool by_hand = false;   // switchover, forced takeover, cancel
   bool no_copy = false;   // begins without a verified copy
   bool blindness = false;
+
+  // To see that the checker sees: the actors break their side of the contract.
+  bool lease_not_waited_for = false;  // claim_right answers at once
+  bool state_not_persisted = false;   // a restart begins in Monitoring
+  bool nothing_set_aside = false;     // set_aside puts the image in place and keeps nothing
 };
 
-// What may be found. Every one has a sentence in explain_finding().
+// What may be found. to_string() has a sentence for each.
 enum class finding : std::uint8_t {
   two_running,
   orphan_stand_in,

@@ -3,6 +3,7 @@
 // One state of the model's world and its packing into 64 bits.
 
 #include <cstdint>
+#include <type_traits>
 
 #include "agent-failover/policy/table.hpp"
 
@@ -17,9 +18,11 @@ constexpr std::uint64_t base_epoch = 10;  // epochs are kept relative: only thei
 struct world {
   primary_state host;  // persisted before every action, therefore the same after a crash
   daemon process = daemon::up;
-  bool link = true;   // host and primary reach each other (the witness is reached by both, or neither, too)
-  bool power = true;  // of the primary
-  bool primary_runs = true;  // its application
+  bool link = true;             // host and primary reach each other
+  bool host_witness = true;     // host and witness
+  bool primary_witness = true;  // primary and witness
+  bool power = true;            // of the primary
+  bool primary_runs = true;     // its application
   bool stand_in_runs = false;
   bool leased = true;           // the agent holds a lease that has not ended
   bool claim_recorded = false;  // at the witness
@@ -47,7 +50,7 @@ void visit(World& w, Visitor&& f) {
   f(w.process, 2), f(w.link, 1), f(w.power, 1), f(w.primary_runs, 1), f(w.stand_in_runs, 1), f(w.leased, 1);
   f(w.claim_recorded, 1), f(w.agent_owns, 1), f(w.primary_ahead, 1), f(w.copy_ahead, 1), f(w.image_whole, 1);
   f(w.ran, 1), f(w.place, 2), f(w.asked, 2), f(w.grant_under_way, 1), f(w.step_running, 1), f(w.retry_due, 1);
-  f(w.settle_due, 1);
+  f(w.settle_due, 1), f(w.host_witness, 1), f(w.primary_witness, 1);
 }
 
 inline std::uint64_t pack(const world& w) {
