@@ -18,7 +18,7 @@ constexpr std::size_t most_changes = 1024;           // applied together: what o
 constexpr std::size_t most_bytes = 16 << 20;         // held in memory before they are applied
 constexpr int largest_batch = 4096;                  // changes; an honest sender stays far below
 constexpr int largest_question = 1024;               // what files.proto says
-constexpr epoch_ns remember_every = 10'000'000'000;  // 10 s: how much is compared again after a restart
+constexpr epoch_ns remember_every = 60'000'000'000;  // 60 s: what is compared by content after a restart
 
 std::chrono::system_clock::time_point to_time_point(epoch_ns time) {
   return std::chrono::system_clock::time_point(

@@ -1,0 +1,102 @@
+#pragma once
+
+// Finds what has to be sent: looks at what hints name, or at everything, and compares it with the index and, at
+// the start of a stream, with the receiver's listing. Reads only names and metadata.
+
+#include <deque>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "agent-primary/files/dirty_set.hpp"
+#include "agent-primary/files/planner.hpp"
+#include "agent-primary/files/tree_index.hpp"
+#include "common/files/tree_walk.hpp"
+#include "common/os/file_system.hpp"
+
+namespace understudy::files {
+
+struct operation {
+  enum class kind {
+    put,         // send the entry as it is then
+    verify,      // compare its content with what was sent, or ask the receiver
+    attributes,  // send mode, owner, times and extended attributes
+    link,        // `path` becomes a further name of `other`
+    remove,      // it has gone
+    rename,      // `path` has become `other`; the index knows
+  };
+  kind what = kind::put;
+  std::string path;
+  std::string other;
+};
+
+// What a stream knows of the receiver at its start.
+struct receiver_state {
+  std::map<std::string, entry> listing;
+  comparison compared;         // what may be compared
+  epoch_ns in_step_until = 0;  // the copy held everything that changed before
+  // What an earlier stream to the same copy knew, and what of it was durable; may be null.
+  std::unique_ptr<tree_index> previous;
+  std::uint64_t previous_durable = 0;
+};
+
+class change_finder {
+ public:
+  // All outlive it.
+  change_finder(os::directory& root, const selection_matcher& matcher, tree_reader& reader, tree_index& index)
+      : root_(root), matcher_(matcher), reader_(reader), index_(index) {}
+
+  // The next find() compares everything with this.
+  void set_receiver(receiver_state state);
+
+  struct result {
+    std::deque<operation> operations;  // in the order to carry out
+    std::vector<std::string> retry;    // could not be looked at: later
+    std::string unavailable;           // not empty: part of the tree is not mounted; nothing was planned
+  };
+  // `first_sequence`: of the first rename in the result.
+  result find(const dirty_work& work, std::uint64_t first_sequence);
+
+ private:
+  void look_at(const std::string& path, const hint& why);
+  void look(observation&& found, bool scanned);
+  void compare_with_listing(const entry& listed, const observation& found);
+  bool is_proven(const observation& found, index_record& record) const;
+  void scan(const std::string& directory);
+  void ensure_parents(std::string_view path);
+  void add(step s, observation&& found);
+  void compare_hard_links();
+  bool is_unmounted(const observation& found) const;
+  result finish();
+
+  os::directory& root_;
+  const selection_matcher& matcher_;
+  tree_reader& reader_;
+  tree_index& index_;
+
+  std::optional<receiver_state> receiver_;
+  struct linked {
+    dev_t device;
+    ino_t inode;
+    std::string path;
+    std::uint32_t group;  // in the listing
+  };
+  std::vector<linked> links_;
+
+  // Of the find() under way.
+  const dirty_work* work_ = nullptr;
+  std::string scanned_;  // the last directory that was scanned as a whole; its hints are done
+  bool scanned_any_ = false;
+  dev_t base_device_ = 0;
+  std::map<std::string, operation> directories_;
+  std::vector<operation> contents_, hard_links_, attributes_, removals_;
+  std::map<std::string, operation> directory_attributes_;
+  std::deque<operation> renames_;
+  std::vector<std::string> retry_;
+  std::string unavailable_;
+};
+
+}  // namespace understudy::files

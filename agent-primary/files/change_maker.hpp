@@ -1,0 +1,101 @@
+#pragma once
+
+// Carries out operations: reads the files, makes the messages, and notes in the index what the receiver will have.
+
+#include <chrono>
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "agent-primary/files/change_finder.hpp"
+#include "agent-primary/files/content_reader.hpp"
+#include "agent-primary/files/dirty_set.hpp"
+
+namespace understudy::v1 {
+class FileBatch;
+class FileChange;
+class FileChunk;
+class FileDigests;
+class FileQuestion;
+}  // namespace understudy::v1
+
+namespace understudy::files {
+
+class change_maker {
+ public:
+  // All outlive it.
+  change_maker(os::directory& root, tree_reader& reader, tree_index& index, dirty_set& dirty, bool with_attributes)
+      : root_(root), reader_(reader), index_(index), dirty_(dirty), with_attributes_(with_attributes) {}
+
+  // Adds to `batch` what the operation needs: nothing, one change or more. A large file begins an upload.
+  void make(operation&& what, v1::FileBatch& batch);
+  // Further operations that came of it, to be carried out next.
+  std::deque<operation> take_consequences() { return std::exchange(consequences_, {}); }
+
+  // An upload is under way: chunks come before anything else.
+  bool is_uploading() const { return upload_ != nullptr; }
+  // True: `chunk` is the next one. False: the upload has ended; `batch` may have got its change.
+  bool next_chunk(v1::FileChunk& chunk, v1::FileBatch& batch);
+
+  // Files whose content the receiver is to be asked for; empty: none.
+  void take_questions(v1::FileQuestion& question);
+  bool has_questions() const { return !questions_.empty(); }
+  bool awaits_answers() const { return !asked_.empty(); }
+  absl::Status answer(const v1::FileDigests& digests);
+
+  std::uint64_t last_sequence() const { return sequence_; }
+  std::uint64_t next_sequence() const { return sequence_ + 1; }
+
+ private:
+  struct upload {
+    std::uint64_t number = 0;
+    std::unique_ptr<content_reader> reader;
+    epoch_ns read_at = 0;
+    std::chrono::steady_clock::time_point began;
+  };
+  struct question {
+    observation seen;
+    digest content;
+    epoch_ns read_at = 0;
+    std::chrono::steady_clock::time_point read_at_steady;
+  };
+
+  v1::FileChange& add(v1::FileBatch& batch);
+  void put(const std::string& path, v1::FileBatch& batch);
+  void put_regular(observation&& found, v1::FileBatch& batch);
+  bool link_to_known(const observation& found, v1::FileBatch& batch);
+  bool append(const observation& found, v1::FileBatch& batch);
+  void finish_put(content_reader& reader, std::uint64_t upload, std::string&& content, epoch_ns read_at,
+                  std::chrono::steady_clock::time_point read_at_steady, v1::FileBatch& batch);
+  void verify(const std::string& path, v1::FileBatch& batch);
+  void attributes(const std::string& path, v1::FileBatch& batch);
+  void link(const std::string& path, const std::string& existing, v1::FileBatch& batch);
+  void remove(const std::string& path, v1::FileBatch& batch);
+  std::optional<observation> observe(const std::string& path);
+  // True: what was read may be sent, though it was written meanwhile, because it is written all the time.
+  bool accept_unstable(const std::string& path);
+  // So that one large file that is written all the time leaves time for the others.
+  void rest_after(const std::string& path, std::chrono::steady_clock::time_point began);
+  bool is_resting(const std::string& path);
+  void failed(const std::string& path, const absl::Status& status);
+
+  os::directory& root_;
+  tree_reader& reader_;
+  tree_index& index_;
+  dirty_set& dirty_;
+  bool with_attributes_;
+  std::uint64_t sequence_ = 0;
+  std::uint64_t uploads_ = 0;
+  std::unique_ptr<upload> upload_;
+  std::deque<operation> consequences_;
+  std::deque<question> questions_;
+  std::deque<std::vector<question>> asked_;
+  std::map<std::string, int> unstable_;
+  std::map<std::string, std::chrono::steady_clock::time_point> not_before_;
+};
+
+}  // namespace understudy::files

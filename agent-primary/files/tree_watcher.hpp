@@ -1,0 +1,53 @@
+#pragma once
+
+// Watches a tree by inotify on a thread of its own and turns what it hears into hints. A directory is watched
+// first and read then, so that nothing made in between is missed. Lost events (overflow), a base that was
+// replaced, and the end of the kernel's watches all become "look at everything".
+
+#include <atomic>
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "agent-primary/files/dirty_set.hpp"
+#include "common/files/selection.hpp"
+#include "common/os/unique_fd.hpp"
+
+namespace understudy::files {
+
+struct tree_watcher_options {
+  std::string root;  // absolute
+  // How long a file that was written but not closed, or made but not written, is waited for.
+  std::chrono::milliseconds written_delay{200};
+  std::chrono::milliseconds created_delay{50};
+  // When the kernel's watches have run out: "everything" this often.
+  std::chrono::milliseconds scan_interval{5000};
+  int most_watches = 0;                // a limit below the kernel's; 0: none
+  std::function<void()> before_read{};  // called on the thread before events are read: lets a test stall it
+};
+
+class tree_watcher {
+ public:
+  // `dirty` outlives it.
+  tree_watcher(tree_watcher_options options, std::shared_ptr<const selection_matcher> matcher, dirty_set& dirty);
+  ~tree_watcher();
+
+  // False: there is no base, or not every directory could be watched; scans stand in.
+  bool is_complete() const { return complete_; }
+
+ private:
+  class watches;
+  void run();
+
+  tree_watcher_options options_;
+  std::shared_ptr<const selection_matcher> matcher_;
+  dirty_set& dirty_;
+  std::atomic<bool> complete_{false};
+  std::atomic<bool> stopping_{false};
+  os::unique_fd wake_;
+  std::thread thread_;
+};
+
+}  // namespace understudy::files

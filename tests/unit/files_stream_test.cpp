@@ -1,0 +1,431 @@
+// A source and a sink over real trees and real inotify: whatever happens to the base, the copy becomes the same,
+// metadata included.
+
+#include <gtest/gtest.h>
+#include <sys/inotify.h>
+#include <sys/mman.h>
+#include <sys/xattr.h>
+
+#include <atomic>
+#include <random>
+
+#include "tests/support/files_pair.hpp"
+#include "tests/support/wait.hpp"
+
+namespace understudy::test {
+namespace {
+
+namespace fs = std::filesystem;
+using std::chrono::milliseconds;
+
+void set_mtime(const std::string& path, time_t seconds, long nanoseconds = 0) {
+  const timespec times[2] = {{seconds, nanoseconds}, {seconds, nanoseconds}};
+  ASSERT_EQ(::utimensat(AT_FDCWD, path.c_str(), times, AT_SYMLINK_NOFOLLOW), 0);
+}
+
+class file_stream : public ::testing::Test {
+ protected:
+  // By events only, without the scan that settle() asks for.
+  void follow_until_same() {
+    ASSERT_TRUE(wait_until(
+        [&] {
+          bool moved = false;
+          const absl::Status stepped = pair.step(moved);
+          EXPECT_TRUE(stepped.ok()) << message_of(stepped);
+          return !moved && tree_differences(pair.base(), pair.copy()).empty();
+        },
+        std::chrono::seconds{20}))
+        << ::testing::PrintToString(tree_differences(pair.base(), pair.copy()));
+  }
+  file_pair pair;
+};
+
+TEST_F(file_stream, copies_what_is_there_with_all_its_metadata) {
+  pair.write("a/b/plain", "one");
+  pair.write("empty", "");
+  pair.write("large", std::string(3'000'000, 'x') + "end");
+  fs::create_directories(pair.at("nothing in it"));
+  fs::create_symlink("../../etc/passwd", pair.at("a/outside"));
+  fs::create_hard_link(pair.at("a/b/plain"), pair.at("second name"));
+  ::chmod(pair.at("a/b/plain").c_str(), 04755);
+  ::chmod(pair.at("a").c_str(), 02770);
+  (void)!::lchown(pair.at("a/outside").c_str(), 1234, 4321);
+  (void)!::chown(pair.at("empty").c_str(), 1, 2);
+  ::setxattr(pair.at("empty").c_str(), "user.colour", "blue", 4, 0);
+  for (const std::string name : {std::string("new\nline"), std::string("\xff\xfe"), std::string(255, 'n'),
+                                 std::string("back\\slash"), std::string("*?["), std::string("NFC\xc3\xa9")}) {
+    pair.write(name, name);
+  }
+  set_mtime(pair.at("nothing in it"), 1'000'000'000, 123'456'789);
+  pair.connect();
+  pair.expect_same();
+}
+
+TEST_F(file_stream, follows_changes_by_events) {
+  pair.write("log", "start\n");
+  pair.write("d/swap1", "1");
+  pair.write("d/swap2", "2");
+  pair.connect();
+  pair.expect_same();
+  pair.write("new", "n");
+  { std::ofstream(pair.at("log"), std::ios::app) << "more\n"; }
+  follow_until_same();
+  EXPECT_GT(pair.changes[v1::FileChange::kAppend], 0);
+  pair.write("new", "overwritten");
+  ASSERT_EQ(::truncate(pair.at("log").c_str(), 3), 0);
+  fs::rename(pair.at("d/swap1"), pair.at("d/t"));
+  fs::rename(pair.at("d/swap2"), pair.at("d/swap1"));
+  fs::rename(pair.at("d/t"), pair.at("d/swap2"));
+  follow_until_same();
+  EXPECT_GE(pair.changes[v1::FileChange::kRename], 3);
+  fs::remove(pair.at("new"));
+  fs::create_directory(pair.at("new"));
+  pair.write("new/inside", "x");
+  fs::remove_all(pair.at("d"));
+  pair.write("d", "a file now");
+  ::chmod(pair.at("d").c_str(), 0600);
+  follow_until_same();
+  fs::create_hard_link(pair.at("d"), pair.at("d2"));
+  follow_until_same();
+  pair.write("d2", "through the other name");
+  follow_until_same();
+  fs::remove(pair.at("d"));
+  fs::create_symlink("d2", pair.at("d"));
+  fs::remove_all(pair.at("new"));
+  fs::create_symlink("..", pair.at("new"));
+  ::setxattr(pair.at("d2").c_str(), "user.note", "v", 1, 0);
+  follow_until_same();
+}
+
+TEST_F(file_stream, a_renamed_directory_moves_and_is_not_sent_again) {
+  for (int i = 0; i < 200; ++i) pair.write("old/f" + std::to_string(i), std::string(4096, 'c'));
+  pair.connect();
+  pair.expect_same();
+  pair.bytes_sent = 0;
+  fs::rename(pair.at("old"), pair.at("new"));
+  follow_until_same();
+  EXPECT_LT(pair.bytes_sent, 4096U);
+  EXPECT_EQ(pair.changes[v1::FileChange::kRename], 1);
+  pair.write("new/f7", "followed under its new name");
+  follow_until_same();
+}
+
+TEST_F(file_stream, nothing_is_missed_in_directories_made_a_moment_ago) {
+  pair.connect();
+  pair.expect_same();
+  for (int round = 0; round < 3; ++round) {
+    const std::string top = "r" + std::to_string(round) + "/a/b/c/d";
+    for (int i = 0; i < 1000; ++i) pair.write(top + std::to_string(i % 10) + "/f" + std::to_string(i), "x");
+    follow_until_same();
+  }
+}
+
+TEST_F(file_stream, a_file_replaced_by_one_of_the_same_size_and_time_is_sent) {
+  pair.write("msg0", "AAAA");
+  pair.write("msg1", "BBBB");
+  set_mtime(pair.at("msg0"), 1'700'000'000);
+  set_mtime(pair.at("msg1"), 1'700'000'000);
+  pair.connect();
+  pair.expect_same();
+  fs::rename(pair.at("msg1"), pair.at("msg0"));
+  follow_until_same();
+  pair.write("msg0", "CCCC");
+  set_mtime(pair.at("msg0"), 1'700'000'000);
+  follow_until_same();
+  // While nobody listens, and with the source's memory gone.
+  pair.disconnect();
+  pair.source.reset();
+  pair.write("other", "DDDD");
+  set_mtime(pair.at("other"), 1'700'000'000);
+  fs::rename(pair.at("other"), pair.at("msg0"));
+  pair.connect();
+  pair.expect_same();
+}
+
+TEST_F(file_stream, a_write_through_a_mapping_arrives) {
+  pair.write("mapped", std::string(8192, 'a'));
+  pair.connect();
+  pair.expect_same();
+  const int fd = ::open(pair.at("mapped").c_str(), O_RDWR);
+  void* memory = ::mmap(nullptr, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  ::close(fd);
+  ASSERT_NE(memory, MAP_FAILED);
+  static_cast<char*>(memory)[5000] = 'Z';
+  ::munmap(memory, 8192);
+  follow_until_same();
+}
+
+TEST_F(file_stream, large_files_keep_their_holes_and_grow_by_what_is_appended) {
+  pair.write("big", std::string(2'000'000, 'b'));
+  pair.write("sparse", "head");
+  ASSERT_EQ(::truncate(pair.at("sparse").c_str(), 50'000'000), 0);
+  pair.connect();
+  pair.expect_same();
+  EXPECT_LT(pair.bytes_sent, 3'000'000U);
+  struct ::stat status {};
+  ASSERT_EQ(::stat((pair.copy() + "/sparse").c_str(), &status), 0);
+  EXPECT_LT(status.st_blocks * 512, 1'000'000);
+  pair.bytes_sent = 0;
+  { std::ofstream(pair.at("big"), std::ios::app) << std::string(1000, 'c'); }
+  follow_until_same();
+  EXPECT_LT(pair.bytes_sent, 10'000U);
+}
+
+TEST_F(file_stream, a_growing_file_is_on_the_copy_while_it_is_open) {
+  pair.connect();
+  pair.expect_same();
+  std::ofstream recording(pair.at("rec.wav"), std::ios::binary);
+  for (int i = 1; i <= 5; ++i) {
+    recording << std::string(800, static_cast<char>('0' + i)) << std::flush;
+    ASSERT_TRUE(wait_until(
+        [&] {
+          bool moved = false;
+          EXPECT_TRUE(pair.step(moved).ok());
+          std::error_code missing;
+          return fs::file_size(pair.copy() + "/rec.wav", missing) == static_cast<std::uintmax_t>(800 * i);
+        },
+        std::chrono::seconds{10}));
+  }
+  recording.close();
+  pair.expect_same();
+}
+
+TEST_F(file_stream, a_restart_sends_nothing_that_the_copy_has) {
+  for (int i = 0; i < 300; ++i) pair.write("d" + std::to_string(i % 7) + "/" + std::to_string(i), std::string(2000, 's'));
+  pair.connect();
+  pair.expect_same();
+  pair.disconnect();
+  pair.write("d1/changed meanwhile", "x");
+  fs::remove(pair.at("d2/2"));
+  pair.bytes_sent = 0;
+  pair.connect();
+  pair.expect_same();
+  EXPECT_LT(pair.bytes_sent, 5'000U);
+  pair.disconnect();
+  pair.sink.reset();
+  pair.source.reset();
+  pair.connect();
+  pair.expect_same();
+}
+
+TEST_F(file_stream, held_it_goes_on_watching_and_catches_up_at_once) {
+  pair.write("a", "1");
+  pair.connect();
+  pair.expect_same();
+  pair.receiving->hold(true);
+  bool moved = false;
+  ASSERT_TRUE(pair.step(moved).ok());
+  pair.write("a", "2");
+  pair.write("b/c", "3");
+  ASSERT_TRUE(wait_until([&] { return !pair.source->dirty().empty(); }, std::chrono::seconds{5}));
+  ASSERT_TRUE(pair.step(moved).ok());
+  EXPECT_FALSE(tree_differences(pair.base(), pair.copy()).empty());
+  pair.receiving->hold(false);
+  follow_until_same();
+}
+
+TEST_F(file_stream, a_base_that_is_not_mounted_deletes_nothing) {
+  pair.write("precious", "data");
+  pair.connect();
+  pair.expect_same();
+  fs::rename(pair.base(), pair.base() + ".away");
+  ASSERT_TRUE(wait_until(
+      [&] {
+        bool moved = false;
+        EXPECT_TRUE(pair.step(moved).ok());
+        return pair.receiving->progress().now == files::files_progress::phase::unavailable;
+      },
+      std::chrono::seconds{10}));
+  EXPECT_TRUE(fs::exists(pair.copy() + "/precious"));
+  fs::create_directory(pair.base());  // an empty mount point
+  pair.connect();
+  ASSERT_TRUE(wait_until(
+      [&] {
+        bool moved = false;
+        EXPECT_TRUE(pair.step(moved).ok());
+        return pair.receiving->progress().now == files::files_progress::phase::unavailable;
+      },
+      std::chrono::seconds{10}));
+  EXPECT_TRUE(fs::exists(pair.copy() + "/precious"));
+  fs::remove(pair.base());
+  fs::rename(pair.base() + ".away", pair.base());
+  pair.connect();
+  pair.expect_same();
+}
+
+TEST_F(file_stream, lost_events_are_found_by_looking) {
+  std::atomic<bool> stalled{false};
+  std::atomic<bool> stalls{false};
+  pair.source_options.watcher.before_read = [&] {
+    stalls = stalled.load();
+    while (stalled) std::this_thread::sleep_for(milliseconds{1});
+  };
+  pair.connect();
+  pair.expect_same();
+  int limit = 0;
+  std::ifstream("/proc/sys/fs/inotify/max_queued_events") >> limit;
+  stalled = true;
+  pair.write("wake", "x");
+  ASSERT_TRUE(wait_until([&] { return stalls.load(); }, std::chrono::seconds{5}));
+  for (int i = 0; i < limit / 3 + 100; ++i) pair.write("d/" + std::to_string(i), "x");  // three events each
+  fs::rename(pair.at("d"), pair.at("renamed unheard"));
+  pair.write("renamed unheard/late", "y");
+  stalled = false;
+  follow_until_same();
+}
+
+TEST_F(file_stream, without_watches_scans_find_everything) {
+  pair.source_options.watcher.most_watches = 2;
+  pair.source_options.watcher.scan_interval = milliseconds{20};
+  for (const char* path : {"a/1", "b/1", "c/1", "d/1"}) pair.write(path, "1");
+  pair.connect();
+  pair.expect_same();
+  EXPECT_FALSE(pair.source->is_watching());
+  for (const char* path : {"a/1", "b/1", "c/2", "e/f/g"}) pair.write(path, "2");
+  fs::remove_all(pair.at("d"));
+  follow_until_same();
+}
+
+TEST_F(file_stream, protected_databases_never_travel) {
+  pair.source_options.what.exclude_databases = {pair.base() + "/data/app.db"};
+  for (const char* path : {"data/app.db", "data/app.db-wal", "data/app.db-shm", "data/app.db-journal", "data/app.dbx"}) {
+    pair.write(path, "x");
+  }
+  pair.connect();
+  ASSERT_TRUE(pair.settle().ok());
+  EXPECT_TRUE(fs::exists(pair.copy() + "/data/app.dbx"));
+  EXPECT_EQ(std::distance(fs::directory_iterator(pair.copy() + "/data"), {}), 1);
+}
+
+TEST_F(file_stream, what_is_deleted_lies_in_the_trash) {
+  pair.write("d/voicemail", "hello");
+  pair.connect();
+  pair.expect_same();
+  fs::remove_all(pair.at("d"));
+  follow_until_same();
+  std::vector<files::deleted_entry> deleted;
+  ASSERT_TRUE(pair.sink->trash()
+                  .list([&](const files::deleted_entry& e) {
+                    deleted.push_back(e);
+                    return true;
+                  })
+                  .ok());
+  ASSERT_EQ(deleted.size(), 1U);
+  EXPECT_EQ(deleted[0].path, "d/voicemail");
+  EXPECT_EQ(deleted[0].size, 5U);
+}
+
+// Everything that can happen to a tree, at random, with no regard for who watches.
+class random_changes {
+ public:
+  random_changes(std::string base, unsigned seed) : base_(std::move(base)), random_(seed) {}
+
+  void one() {
+    std::error_code e;
+    const std::string a = any();
+    const std::string b = any();
+    switch (pick(16)) {
+      case 0:
+      case 1:
+      case 2:
+        fs::create_directories(fs::path(a).parent_path(), e);
+        std::ofstream(a, std::ios::binary) << std::string(static_cast<std::size_t>(pick(3000)), letter());
+        break;
+      case 3:
+        std::ofstream(a, std::ios::app | std::ios::binary) << std::string(static_cast<std::size_t>(pick(500)), letter());
+        break;
+      case 4:
+        (void)!::truncate(a.c_str(), pick(2000));
+        break;
+      case 5:
+      case 6:
+        ::rename(a.c_str(), b.c_str());
+        break;
+      case 7:
+        fs::remove(a, e);
+        break;
+      case 8:
+        fs::remove_all(a, e);
+        break;
+      case 9:
+        fs::create_directory(a, e);
+        break;
+      case 10:
+        fs::create_symlink(pick(2) != 0 ? "../x" : b, a, e);
+        break;
+      case 11:
+        (void)!::link(a.c_str(), b.c_str());
+        break;
+      case 12:
+        if (!fs::is_symlink(a, e)) ::chmod(a.c_str(), static_cast<mode_t>(0600 + pick(8) * 8 + pick(8)));
+        break;
+      case 13: {
+        const timespec times[2] = {{1'600'000'000 + pick(3), 0}, {1'600'000'000 + pick(3), 0}};
+        ::utimensat(AT_FDCWD, a.c_str(), times, AT_SYMLINK_NOFOLLOW);
+        break;
+      }
+      case 14:  // file <-> directory
+        fs::remove_all(a, e);
+        if (pick(2) != 0) {
+          fs::create_directories(a + "/n0/n1", e);
+        } else {
+          std::ofstream(a) << "was a directory";
+        }
+        break;
+      default:  // exchange
+        ::syscall(SYS_renameat2, AT_FDCWD, a.c_str(), AT_FDCWD, b.c_str(), 2);
+        break;
+    }
+  }
+
+ private:
+  int pick(int n) { return static_cast<int>(random_() % static_cast<unsigned>(n)); }
+  char letter() { return static_cast<char>('a' + pick(26)); }
+  std::string any() {
+    std::string path = base_;
+    for (int depth = 1 + pick(3); depth > 0; --depth) path += "/n" + std::to_string(pick(5));
+    return path;
+  }
+  std::string base_;
+  std::mt19937 random_;
+};
+
+TEST_F(file_stream, random_changes_leave_no_difference) {
+  const int rounds = std::getenv("UNDERSTUDY_SOAK") != nullptr ? 400 : 40;
+  pair.connect();
+  for (int round = 0; round < rounds; ++round) {
+    SCOPED_TRACE("seed " + std::to_string(round));
+    random_changes changes(pair.base(), static_cast<unsigned>(round));
+    for (int i = 0; i < 100; ++i) {
+      changes.one();
+      bool moved = false;
+      if (i % 10 == 0) {
+        const absl::Status stepped = pair.step(moved);
+        ASSERT_TRUE(stepped.ok() || absl::IsAborted(stepped)) << message_of(stepped);
+        if (!stepped.ok()) pair.connect();
+      }
+    }
+    if (round % 8 == 7) pair.connect();
+    if (round % 16 == 15) {
+      pair.disconnect();
+      pair.source.reset();
+      pair.connect();
+    }
+    pair.expect_same();
+    if (HasFailure()) return;
+  }
+}
+
+TEST_F(file_stream, random_changes_are_followed_by_events_alone) {
+  pair.connect();
+  pair.expect_same();
+  for (int round = 0; round < 10; ++round) {
+    SCOPED_TRACE("seed " + std::to_string(1000 + round));
+    random_changes changes(pair.base(), static_cast<unsigned>(1000 + round));
+    for (int i = 0; i < 60; ++i) changes.one();
+    ASSERT_NO_FATAL_FAILURE(follow_until_same());
+  }
+}
+
+}  // namespace
+}  // namespace understudy::test
