@@ -202,21 +202,11 @@ void change_finder::add(step s, observation&& found) {
   }
 }
 
-bool change_finder::is_proven(const observation& found, index_record& record) const {
-  record = record_of(found);
-  if (found.what.size == 0) return true;
-  if (receiver_->previous != nullptr) {
-    const index_record* before = receiver_->previous->find(found.what.path);
-    if (before != nullptr && before->same && before->kind == entry_kind::regular &&
-        receiver_->previous->last_touched(found.what.path) <= receiver_->previous_durable &&
-        decide(before, found, {.scan = true, .written_since_read = false}) == step::nothing) {
-      record.content = before->content;
-      record.read_at = before->read_at;
-      record.read_at_steady = before->read_at_steady;
-      return true;
-    }
-  }
-  return found.changed_at < receiver_->in_step_until - memory_doubt;
+const index_record* change_finder::known_before(const observation& found) const {
+  if (receiver_->previous == nullptr) return nullptr;
+  const index_record* before = receiver_->previous->find(found.what.path);
+  if (before == nullptr || !before->same || before->kind != entry_kind::regular) return nullptr;
+  return receiver_->previous->last_touched(found.what.path) <= receiver_->previous_durable ? before : nullptr;
 }
 
 void change_finder::compare_with_listing(const entry& listed, const observation& found) {
@@ -227,13 +217,23 @@ void change_finder::compare_with_listing(const entry& listed, const observation&
   const difference d = compare(found.what, listed, receiver_->compared);
   observation copy = found;
   if (d.kind || d.content) return add(step::put, std::move(copy));
-  index_record record;
-  if (found.what.kind == entry_kind::regular && !is_proven(found, record)) {
-    // Size and times are equal, yet a file that was replaced by one of the same age looks so too.
-    return add(step::verify, std::move(copy));
+  if (found.what.kind == entry_kind::regular && found.what.size > 0) {
+    if (const index_record* before = known_before(found); before != nullptr && before->content) {
+      index_record record = *before;
+      record.sequence = 0;
+      index_.put(path, record);
+      const step s = decide(before, found, {.scan = true, .written_since_read = false});
+      if (s != step::nothing) return add(s, std::move(copy));
+    } else if (found.changed_at >= receiver_->in_step_until - memory_doubt) {
+      // Size and times are equal, yet a file that was replaced by one of the same age looks so too.
+      contents_.push_back(op(operation::kind::verify, path, d.attributes ? "attributes differ" : ""));
+      return;
+    } else {
+      index_.put(path, record_of(found));
+    }
+  } else {
+    index_.put(path, record_of(found));
   }
-  if (found.what.kind != entry_kind::regular) record = record_of(found);
-  index_.put(path, record);
   if (d.attributes) add(step::attributes, std::move(copy));
 }
 

@@ -22,7 +22,7 @@ namespace understudy::files {
 struct operation {
   enum class kind {
     put,         // send the entry as it is then
-    verify,      // compare its content with what was sent, or ask the receiver
+    verify,      // compare its content with what was sent, or ask the receiver; `other`: attributes differ, too
     attributes,  // send mode, owner, times and extended attributes
     link,        // `path` becomes a further name of `other`
     remove,      // it has gone
@@ -64,7 +64,8 @@ class change_finder {
   void look_at(const std::string& path, const hint& why);
   void look(observation&& found, bool scanned);
   void compare_with_listing(const entry& listed, const observation& found);
-  bool is_proven(const observation& found, index_record& record) const;
+  // What an earlier stream to this copy made durable of a file; null: nothing is known.
+  const index_record* known_before(const observation& found) const;
   void scan(const std::string& directory);
   void ensure_parents(std::string_view path);
   void add(step s, observation&& found);

@@ -69,7 +69,7 @@ void change_maker::make(operation&& what, v1::FileBatch& batch) {
     case operation::kind::put:
       return put(what.path, batch);
     case operation::kind::verify:
-      return verify(what.path, batch);
+      return verify(what.path, !what.other.empty(), batch);
     case operation::kind::attributes:
       return attributes(what.path, batch);
     case operation::kind::link:
@@ -262,7 +262,7 @@ bool change_maker::is_resting(const std::string& path) {
   return true;
 }
 
-void change_maker::verify(const std::string& path, v1::FileBatch& batch) {
+void change_maker::verify(const std::string& path, bool attributes_differ, v1::FileBatch& batch) {
   std::optional<observation> found = observe(path);
   if (!found) return;
   const index_record* at = index_.find(path);
@@ -284,6 +284,7 @@ void change_maker::verify(const std::string& path, v1::FileBatch& batch) {
   if (!known.same || !known.content) {
     questions_.push_back({.seen = reader.seen(),
                           .content = reader.content(),
+                          .attributes_differ = attributes_differ,
                           .read_at = read_at,
                           .read_at_steady = read_at_steady});
     return;
@@ -374,8 +375,7 @@ absl::Status change_maker::answer(const v1::FileDigests& digests) {
     record.read_at = q.read_at;
     record.read_at_steady = q.read_at_steady;
     index_.put(path, record);
-    // Whether owner, mode and the like were equal too is not worth remembering meanwhile.
-    consequences_.push_back({.what = operation::kind::attributes, .path = path, .other = {}});
+    if (q.attributes_differ) consequences_.push_back({.what = operation::kind::attributes, .path = path, .other = {}});
   }
   return absl::OkStatus();
 }

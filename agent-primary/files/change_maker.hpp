@@ -60,6 +60,7 @@ class change_maker {
   struct question {
     observation seen;
     digest content;
+    bool attributes_differ = false;
     epoch_ns read_at = 0;
     std::chrono::steady_clock::time_point read_at_steady;
   };
@@ -71,7 +72,7 @@ class change_maker {
   bool append(const observation& found, v1::FileBatch& batch);
   void finish_put(content_reader& reader, std::uint64_t upload, std::string&& content, epoch_ns read_at,
                   std::chrono::steady_clock::time_point read_at_steady, v1::FileBatch& batch);
-  void verify(const std::string& path, v1::FileBatch& batch);
+  void verify(const std::string& path, bool attributes_differ, v1::FileBatch& batch);
   void attributes(const std::string& path, v1::FileBatch& batch);
   void link(const std::string& path, const std::string& existing, v1::FileBatch& batch);
   void remove(const std::string& path, v1::FileBatch& batch);

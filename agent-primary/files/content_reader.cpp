@@ -35,6 +35,12 @@ std::uint64_t content_reader::skip_hole(std::uint64_t from) const {
   return std::min(static_cast<std::uint64_t>(data), seen_.what.size);
 }
 
+std::uint64_t content_reader::end_of_data(std::uint64_t size) const {
+  const off_t hole = ::lseek(file_->descriptor(), static_cast<off_t>(position_), SEEK_HOLE);
+  const bool usable = hole > static_cast<off_t>(position_) && static_cast<std::uint64_t>(hole) < size;
+  return usable ? static_cast<std::uint64_t>(hole) : size;
+}
+
 absl::StatusOr<bool> content_reader::next(std::string& piece, std::uint64_t& offset, std::size_t limit) {
   return next_before(seen_.what.size, piece, offset, limit);
 }
@@ -50,7 +56,7 @@ absl::StatusOr<bool> content_reader::next_before(std::uint64_t size, std::string
     position_ = data;
     if (position_ >= size) return false;
   }
-  piece.resize(static_cast<std::size_t>(std::min<std::uint64_t>(limit, size - position_)));
+  piece.resize(static_cast<std::size_t>(std::min<std::uint64_t>(limit, end_of_data(size) - position_)));
   offset = position_;
   UNDERSTUDY_ASSIGN_OR_RETURN(
       const std::size_t length,

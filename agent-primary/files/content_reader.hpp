@@ -38,6 +38,7 @@ class content_reader {
   content_reader(std::unique_ptr<os::file> file, observation seen) : file_(std::move(file)), seen_(std::move(seen)) {}
   absl::StatusOr<bool> next_before(std::uint64_t size, std::string& piece, std::uint64_t& offset, std::size_t limit);
   std::uint64_t skip_hole(std::uint64_t from) const;
+  std::uint64_t end_of_data(std::uint64_t size) const;
 
   std::unique_ptr<os::file> file_;
   observation seen_;

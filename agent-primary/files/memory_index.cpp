@@ -141,11 +141,12 @@ class memory_index final : public tree_index {
     --size_;
   }
 
-  // Only files with several names are kept by inode: few, and the only ones that are asked for.
+  // Also files with one name: no event tells a file that it was given another.
   void link_names(node& n) {
-    if (n.record.names > 1) by_inode_.emplace(n.record.inode, &n);
+    if (n.record.kind == entry_kind::regular && n.record.inode != 0) by_inode_.emplace(n.record.inode, &n);
   }
   void unlink_names(node& n) {
+    if (n.record.kind != entry_kind::regular || n.record.inode == 0) return;
     const auto [first, last] = by_inode_.equal_range(n.record.inode);
     const auto at = std::find_if(first, last, [&](const auto& known) { return known.second == &n; });
     if (at != last) by_inode_.erase(at);

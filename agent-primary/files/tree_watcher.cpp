@@ -270,6 +270,11 @@ class tree_watcher::watches {
       return;
     }
     const moved_away from = *std::exchange(moved_from_, std::nullopt);
+    if (is_directory && find(path) != nullptr) {
+      // It replaced an empty directory, or two were exchanged: the events do not tell which. Rare: watch anew.
+      lost_ = true;
+      return;
+    }
     forget(path);
     if (is_directory) {
       directory* moved = find(from.path);

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <sys/inotify.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/xattr.h>
 
 #include <atomic>
@@ -52,7 +53,7 @@ TEST_F(file_stream, copies_what_is_there_with_all_its_metadata) {
   (void)!::lchown(pair.at("a/outside").c_str(), 1234, 4321);
   (void)!::chown(pair.at("empty").c_str(), 1, 2);
   ::setxattr(pair.at("empty").c_str(), "user.colour", "blue", 4, 0);
-  for (const std::string name : {std::string("new\nline"), std::string("\xff\xfe"), std::string(255, 'n'),
+  for (const std::string& name : {std::string("new\nline"), std::string("\xff\xfe"), std::string(255, 'n'),
                                  std::string("back\\slash"), std::string("*?["), std::string("NFC\xc3\xa9")}) {
     pair.write(name, name);
   }
