@@ -43,7 +43,8 @@ change_finder::result change_finder::find(const dirty_work& work, std::uint64_t 
     renames_.push_back(op(operation::kind::rename, from, to));
   }
   if (work.everything || receiver_) {
-    if (auto base_found = reader_.observe(base_path); base_found.ok() && *base_found) look(**std::move(base_found), true);
+    if (auto base_found = reader_.observe(base_path); base_found.ok() && *base_found)
+      look(**std::move(base_found), true);
     scan("");
     if (receiver_) compare_hard_links();
     receiver_.reset();
@@ -105,7 +106,9 @@ void change_finder::look_at(const std::string& path, const hint& why) {
 void change_finder::ensure_parents(std::string_view path) {
   for (std::string_view parent = parent_of(path); !parent.empty(); parent = parent_of(parent)) {
     const index_record* known = index_.find(parent);
-    if ((known != nullptr && known->kind == entry_kind::directory) || directories_.contains(std::string(parent))) return;
+    if ((known != nullptr && known->kind == entry_kind::directory) ||
+        directories_.contains(std::string(parent)))
+      return;
     directories_.emplace(parent, op(operation::kind::put, std::string(parent)));
   }
 }
@@ -127,7 +130,8 @@ void change_finder::scan(const std::string& directory) {
     const absl::Status listed = reader_.list(here, [&](observation&& found) {
       seen.emplace(name_of(found.what.path));
       if (found.what.kind == entry_kind::directory) {
-        if (is_unmounted(found)) unavailable_ = fmt::format("{}: it is not mounted", printable(found.what.path));
+        if (is_unmounted(found))
+          unavailable_ = fmt::format("{}: it is not mounted", printable(found.what.path));
         pending.push_back(found.what.path);
       }
       look(std::move(found), true);
@@ -135,7 +139,8 @@ void change_finder::scan(const std::string& directory) {
     if (!listed.ok()) {
       // Nothing is known about what is in it: above all not that it has gone.
       if (is_absent(listed) && !here.empty()) continue;
-      log::warning("files", "{}: cannot be read: {}", here.empty() ? "the base" : printable(here), message_of(listed));
+      log::warning("files", "{}: cannot be read: {}", here.empty() ? "the base" : printable(here),
+                   message_of(listed));
       if (here.empty()) unavailable_ = std::string(message_of(listed));
       retry_.push_back(here.empty() ? std::string(base_path) : here);
       continue;
@@ -212,7 +217,8 @@ const index_record* change_finder::known_before(const observation& found) const 
 void change_finder::compare_with_listing(const entry& listed, const observation& found) {
   const std::string& path = found.what.path;
   if (found.names > 1 || listed.hard_link_group != 0) {
-    links_.push_back({.device = found.device, .inode = found.inode, .path = path, .group = listed.hard_link_group});
+    links_.push_back(
+        {.device = found.device, .inode = found.inode, .path = path, .group = listed.hard_link_group});
   }
   const difference d = compare(found.what, listed, receiver_->compared);
   observation copy = found;

@@ -1,7 +1,7 @@
 #pragma once
 
-// Finds what has to be sent: looks at what hints name, or at everything, and compares it with the index and, at
-// the start of a stream, with the receiver's listing. Reads only names and metadata.
+// Finds what has to be sent: looks at what hints name, or at everything, and compares it with the index and,
+// at the start of a stream, with the receiver's listing. Reads only names and metadata.
 
 #include <deque>
 #include <map>
@@ -21,8 +21,8 @@ namespace understudy::files {
 
 struct operation {
   enum class kind {
-    put,         // send the entry as it is then
-    verify,      // compare its content with what was sent, or ask the receiver; `other`: attributes differ, too
+    put,     // send the entry as it is then
+    verify,  // compare its content with what was sent, or ask the receiver; `other`: attributes differ, too
     attributes,  // send mode, owner, times and extended attributes
     link,        // `path` becomes a further name of `other`
     remove,      // it has gone

@@ -30,7 +30,8 @@ constexpr milliseconds short_read{20};
 constexpr milliseconds longest_rest{2000};
 
 epoch_ns wall_now() {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::system_clock::now().time_since_epoch())
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(
+             std::chrono::system_clock::now().time_since_epoch())
       .count();
 }
 
@@ -202,8 +203,8 @@ void change_maker::finish_put(content_reader& reader, std::uint64_t upload_numbe
 
 bool change_maker::append(const observation& found, v1::FileBatch& batch) {
   const index_record* known = index_.find(found.what.path);
-  if (known == nullptr || !known->same || !known->content || known->inode != found.inode || known->size == 0 ||
-      known->device != found.device || found.names > 1 || known->names > 1) {
+  if (known == nullptr || !known->same || !known->content || known->inode != found.inode ||
+      known->size == 0 || known->device != found.device || found.names > 1 || known->names > 1) {
     return false;
   }
   const index_record before = *known;
@@ -247,7 +248,8 @@ bool change_maker::append(const observation& found, v1::FileBatch& batch) {
 void change_maker::rest_after(const std::string& path, std::chrono::steady_clock::time_point began) {
   const auto now = std::chrono::steady_clock::now();
   if (now - began < short_read) return;
-  not_before_[path] = now + std::min<std::chrono::steady_clock::duration>((now - began) * busy_factor, longest_rest);
+  not_before_[path] =
+      now + std::min<std::chrono::steady_clock::duration>((now - began) * busy_factor, longest_rest);
 }
 
 bool change_maker::is_resting(const std::string& path) {
@@ -277,7 +279,8 @@ void change_maker::verify(const std::string& path, bool attributes_differ, v1::F
   auto opened = content_reader::open(root_, *found, reader_.owners(), with_attributes_);
   if (!opened.ok()) return failed(path, opened.status());
   content_reader& reader = **opened;
-  if (const absl::Status read = reader.skip_to(reader.seen().what.size); !read.ok()) return failed(path, read);
+  if (const absl::Status read = reader.skip_to(reader.seen().what.size); !read.ok())
+    return failed(path, read);
   const absl::StatusOr<bool> stable = reader.is_stable();
   if (!stable.ok()) return failed(path, stable.status());
   if (!*stable) return put_regular(*std::move(found), batch);
@@ -325,8 +328,8 @@ void change_maker::link(const std::string& path, const std::string& existing, v1
   const std::optional<observation> other = observe(existing);
   const index_record* known = index_.find(existing);
   if (!found) return;
-  if (!other || known == nullptr || !known->same || found->inode != other->inode || found->device != other->device ||
-      known->inode != other->inode) {
+  if (!other || known == nullptr || !known->same || found->inode != other->inode ||
+      found->device != other->device || known->inode != other->inode) {
     return put(path, batch);
   }
   index_record record = *known;
@@ -375,7 +378,8 @@ absl::Status change_maker::answer(const v1::FileDigests& digests) {
     record.read_at = q.read_at;
     record.read_at_steady = q.read_at_steady;
     index_.put(path, record);
-    if (q.attributes_differ) consequences_.push_back({.what = operation::kind::attributes, .path = path, .other = {}});
+    if (q.attributes_differ)
+      consequences_.push_back({.what = operation::kind::attributes, .path = path, .other = {}});
   }
   return absl::OkStatus();
 }

@@ -1,6 +1,7 @@
 #pragma once
 
-// Carries out operations: reads the files, makes the messages, and notes in the index what the receiver will have.
+// Carries out operations: reads the files, makes the messages, and notes in the index what the receiver will
+// have.
 
 #include <chrono>
 #include <deque>
@@ -28,7 +29,8 @@ namespace understudy::files {
 class change_maker {
  public:
   // All outlive it.
-  change_maker(os::directory& root, tree_reader& reader, tree_index& index, dirty_set& dirty, bool with_attributes)
+  change_maker(os::directory& root, tree_reader& reader, tree_index& index, dirty_set& dirty,
+               bool with_attributes)
       : root_(root), reader_(reader), index_(index), dirty_(dirty), with_attributes_(with_attributes) {}
 
   // Adds to `batch` what the operation needs: nothing, one change or more. A large file begins an upload.

@@ -13,7 +13,8 @@
 namespace understudy::files {
 
 absl::StatusOr<std::unique_ptr<content_reader>> content_reader::open(os::directory& root, observation seen,
-                                                                     owner_names& owners, bool with_attributes) {
+                                                                     owner_names& owners,
+                                                                     bool with_attributes) {
   UNDERSTUDY_ASSIGN_OR_RETURN(auto file, root.open(seen.what.path, os::open_mode::read));
   UNDERSTUDY_ASSIGN_OR_RETURN(const struct ::stat status, file->status());
   entry opened = entry_of(status, entry_kind::regular);
@@ -45,8 +46,8 @@ absl::StatusOr<bool> content_reader::next(std::string& piece, std::uint64_t& off
   return next_before(seen_.what.size, piece, offset, limit);
 }
 
-absl::StatusOr<bool> content_reader::next_before(std::uint64_t size, std::string& piece, std::uint64_t& offset,
-                                                 std::size_t limit) {
+absl::StatusOr<bool> content_reader::next_before(std::uint64_t size, std::string& piece,
+                                                 std::uint64_t& offset, std::size_t limit) {
   // A hole of less than this is not worth a piece of its own.
   constexpr std::uint64_t shortest_hole = 64 * 1024;
   if (short_ || position_ >= size) return false;

@@ -17,8 +17,8 @@ namespace understudy::files {
 
 class content_reader {
  public:
-  // `what` becomes what the open file is: the name may have been taken over since `seen`. kNotFound and the like
-  // (is_absent): it has gone.
+  // `what` becomes what the open file is: the name may have been taken over since `seen`. kNotFound and the
+  // like (is_absent): it has gone.
   static absl::StatusOr<std::unique_ptr<content_reader>> open(os::directory& root, observation seen,
                                                               owner_names& owners, bool with_attributes);
 
@@ -35,8 +35,10 @@ class content_reader {
   bool is_short() const { return short_; }
 
  private:
-  content_reader(std::unique_ptr<os::file> file, observation seen) : file_(std::move(file)), seen_(std::move(seen)) {}
-  absl::StatusOr<bool> next_before(std::uint64_t size, std::string& piece, std::uint64_t& offset, std::size_t limit);
+  content_reader(std::unique_ptr<os::file> file, observation seen)
+      : file_(std::move(file)), seen_(std::move(seen)) {}
+  absl::StatusOr<bool> next_before(std::uint64_t size, std::string& piece, std::uint64_t& offset,
+                                   std::size_t limit);
   std::uint64_t skip_hole(std::uint64_t from) const;
   std::uint64_t end_of_data(std::uint64_t size) const;
 

@@ -1,7 +1,7 @@
 #pragma once
 
-// Where a tree may have changed: hints of the watcher, coalesced by path, until the session takes them. Bounded:
-// too many hints become one, "everything". Thread-safe.
+// Where a tree may have changed: hints of the watcher, coalesced by path, until the session takes them.
+// Bounded: too many hints become one, "everything". Thread-safe.
 
 #include <chrono>
 #include <cstdint>
@@ -29,7 +29,8 @@ struct hint {
 
 struct dirty_work {
   bool everything = false;
-  std::vector<std::pair<std::string, std::string>> renames;  // in order; every path in `paths` is as after them
+  std::vector<std::pair<std::string, std::string>>
+      renames;  // in order; every path in `paths` is as after them
   std::map<std::string, hint> paths;
 };
 

@@ -42,7 +42,8 @@ selection file_source::with_all_databases(const selection& wanted) const {
   const std::string base = canonical(all.base);
   for (std::size_t i = all.exclude_databases.size(); i-- > 0;) {
     const std::string database = canonical(all.exclude_databases[i]);
-    if (database.starts_with(base + "/")) all.exclude_databases.push_back(all.base + database.substr(base.size()));
+    if (database.starts_with(base + "/"))
+      all.exclude_databases.push_back(all.base + database.substr(base.size()));
   }
   std::sort(all.exclude_databases.begin(), all.exclude_databases.end());
   all.exclude_databases.erase(std::unique(all.exclude_databases.begin(), all.exclude_databases.end()),
@@ -52,8 +53,8 @@ selection file_source::with_all_databases(const selection& wanted) const {
 
 absl::StatusOr<std::shared_ptr<const selection_matcher>> file_source::select(const selection& wanted) {
   if (wanted.base != options_.what.base) {
-    return absl::PermissionDeniedError(
-        fmt::format("base directory \"{}\" is not the one configured here, \"{}\"", wanted.base, options_.what.base));
+    return absl::PermissionDeniedError(fmt::format(
+        "base directory \"{}\" is not the one configured here, \"{}\"", wanted.base, options_.what.base));
   }
   const selection all = with_all_databases(wanted);
   UNDERSTUDY_ASSIGN_OR_RETURN(selection_matcher matcher, selection_matcher::make(all));

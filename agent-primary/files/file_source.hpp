@@ -18,8 +18,8 @@
 namespace understudy::files {
 
 struct file_source_options {
-  selection what;            // what may be asked for: a stream may ask for other rows, not for another base
-  std::string root{};        // where the tree lies here, absolute; empty: at what.base
+  selection what;      // what may be asked for: a stream may ask for other rows, not for another base
+  std::string root{};  // where the tree lies here, absolute; empty: at what.base
   tree_watcher_options watcher{};  // `root` is set from the above
   // Everything is looked at again this often, whatever the events said.
   std::chrono::seconds rescan_interval{600};

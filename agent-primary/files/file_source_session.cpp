@@ -21,22 +21,23 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-constexpr std::size_t window_bytes = 32 << 20;          // sent and not acknowledged: what the receiver may hold
-constexpr int batch_changes = 512;                      // what one sync of the receiver is shared by
-constexpr std::size_t batch_bytes = 3 << 19;            // 1.5 MiB: with one more file under gRPC's 4 MiB
-constexpr std::size_t change_overhead = 256;            // bytes, about, of a change without content
-constexpr std::size_t largest_listing = 20'000'000;     // entries; more than a tree of ours has
-constexpr milliseconds longest_turn{300};               // of work without sending
-constexpr seconds heartbeat_interval{1};                // files.proto promises it
+constexpr std::size_t window_bytes = 32 << 20;       // sent and not acknowledged: what the receiver may hold
+constexpr int batch_changes = 512;                   // what one sync of the receiver is shared by
+constexpr std::size_t batch_bytes = 3 << 19;         // 1.5 MiB: with one more file under gRPC's 4 MiB
+constexpr std::size_t change_overhead = 256;         // bytes, about, of a change without content
+constexpr std::size_t largest_listing = 20'000'000;  // entries; more than a tree of ours has
+constexpr milliseconds longest_turn{300};            // of work without sending
+constexpr seconds heartbeat_interval{1};             // files.proto promises it
 constexpr milliseconds progress_interval{500};
-constexpr seconds in_step_interval{5};                  // the receiver remembers it now and then
+constexpr seconds in_step_interval{5};  // the receiver remembers it now and then
 constexpr milliseconds unavailable_retry{1000};
-constexpr milliseconds look_again{2000};                // at what could not be read
-constexpr milliseconds first_retry{1000};               // of a refused change
+constexpr milliseconds look_again{2000};   // at what could not be read
+constexpr milliseconds first_retry{1000};  // of a refused change
 constexpr milliseconds longest_retry{30'000};
 
 epoch_ns wall_now() {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::system_clock::now().time_since_epoch())
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(
+             std::chrono::system_clock::now().time_since_epoch())
       .count();
 }
 
@@ -95,8 +96,9 @@ absl::Status file_source_session::receive(v1::FilesSinkMessage&& message) {
       return absl::OkStatus();
     case v1::FilesSinkMessage::kHold:
       held_ = message.hold();
-      progress_.now = held_ ? files_progress::phase::held
-                            : (comparing_ ? files_progress::phase::comparing : files_progress::phase::streaming);
+      progress_.now =
+          held_ ? files_progress::phase::held
+                : (comparing_ ? files_progress::phase::comparing : files_progress::phase::streaming);
       return absl::OkStatus();
     case v1::FilesSinkMessage::kDigests: {
       if (!maker_) return absl::InvalidArgumentError("digests: there was no question");
@@ -118,7 +120,8 @@ absl::Status file_source_session::take_listing(const v1::FilesSinkMessage& messa
     std::string path = e.path;
     receiver_.listing.insert_or_assign(std::move(path), std::move(e));
   }
-  if (receiver_.listing.size() > largest_listing) return absl::ResourceExhaustedError("listing: too many entries");
+  if (receiver_.listing.size() > largest_listing)
+    return absl::ResourceExhaustedError("listing: too many entries");
   if (!part.complete()) return absl::OkStatus();
   listed_ = true;
   copy_ = part.copy();
@@ -171,8 +174,8 @@ absl::Status file_source_session::take_refusal(const v1::FilesSinkMessage& messa
     source_->dirty().mark(path, true, true, retry_delay_);
     retry_delay_ = std::min(retry_delay_ * 2, longest_retry);
   } else if (whole && refused_whole_.insert(path).second) {
-    // An append or a link that does not fit: the whole file does. A whole file that was refused waits for the next
-    // comparison or its next change.
+    // An append or a link that does not fit: the whole file does. A whole file that was refused waits for the
+    // next comparison or its next change.
     source_->dirty().mark(path, true, false, milliseconds{0});
   }
   return absl::OkStatus();
@@ -204,10 +207,11 @@ void file_source_session::begin() {
     };
     reader_->walk("", look, [](const std::string&, const absl::Status&) {});
     if (empty) {
-      return become_unavailable(fmt::format(
-          "{}: another directory lies there now, and it is empty: is its filesystem mounted? Nothing is deleted on "
-          "the copy. If it is meant to be empty, put a file into it",
-          source_->root()));
+      return become_unavailable(
+          fmt::format("{}: another directory lies there now, and it is empty: is its filesystem mounted? "
+                      "Nothing is deleted on "
+                      "the copy. If it is meant to be empty, put a file into it",
+                      source_->root()));
     }
   }
   unavailable_.clear();
@@ -226,8 +230,10 @@ absl::Status file_source_session::check_base() {
     become_unavailable(fmt::format("{}: {}", source_->root(), std::strerror(errno)));
     return absl::OkStatus();
   }
-  if (::fstat(root_->descriptor(), &held) != 0 || held.st_dev != found.st_dev || held.st_ino != found.st_ino) {
-    return absl::AbortedError(fmt::format("{}: another directory lies there now, compare anew", source_->root()));
+  if (::fstat(root_->descriptor(), &held) != 0 || held.st_dev != found.st_dev ||
+      held.st_ino != found.st_ino) {
+    return absl::AbortedError(
+        fmt::format("{}: another directory lies there now, compare anew", source_->root()));
   }
   unavailable_.clear();
   return absl::OkStatus();
@@ -289,7 +295,8 @@ absl::StatusOr<std::optional<v1::FilesSourceMessage>> file_source_session::next_
   }
   for (;;) {
     std::deque<operation> more = maker_->take_consequences();
-    operations_.insert(operations_.begin(), std::make_move_iterator(more.begin()), std::make_move_iterator(more.end()));
+    operations_.insert(operations_.begin(), std::make_move_iterator(more.begin()),
+                       std::make_move_iterator(more.end()));
     for (; counted < batch.changes_size(); ++counted) bytes += bytes_of(batch.changes(counted));
     if (operations_.empty() || maker_->is_uploading() || batch.changes_size() >= batch_changes ||
         bytes >= batch_bytes || std::chrono::steady_clock::now() - now > longest_turn) {
@@ -360,7 +367,8 @@ std::optional<v1::FilesSourceMessage> file_source_session::next_remark(steady_ti
 }
 
 absl::StatusOr<std::optional<v1::FilesSourceMessage>> file_source_session::next() {
-  if (!source_->dirty().is_newest(number_)) return absl::AbortedError("a newer stream of the same tree has begun");
+  if (!source_->dirty().is_newest(number_))
+    return absl::AbortedError("a newer stream of the same tree has begun");
   const steady_time now = std::chrono::steady_clock::now();
   if (listed_ && !maker_ && now >= next_try_) begin();
   if (maker_ && maker_->has_questions()) {

@@ -1,8 +1,8 @@
 #pragma once
 
-// The sending end's side of one stream: what to answer to each message, and what to send next. Driven by a thread
-// (file_streams.hpp) or by a test; used by one thread at a time. See file_sink_session.hpp for the order of
-// messages. A newer session of the same source ends an older one.
+// The sending end's side of one stream: what to answer to each message, and what to send next. Driven by a
+// thread (file_streams.hpp) or by a test; used by one thread at a time. See file_sink_session.hpp for the
+// order of messages. A newer session of the same source ends an older one.
 
 #include <chrono>
 #include <deque>
@@ -81,9 +81,9 @@ class file_source_session {
   std::set<std::string> refused_whole_;  // sent whole after an append or a link of theirs was refused
   std::uint64_t durable_ = 0;
 
-  bool listed_ = false;     // the listing is complete
-  bool rescan_ = true;      // look at everything next
-  bool comparing_ = true;   // until the first in_step
+  bool listed_ = false;    // the listing is complete
+  bool rescan_ = true;     // look at everything next
+  bool comparing_ = true;  // until the first in_step
   bool held_ = false;
   bool draining_ = false;
   bool drained_ = false;

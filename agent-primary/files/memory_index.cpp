@@ -190,6 +190,8 @@ index_record record_of(const observation& o) {
   return r;
 }
 
-std::unique_ptr<tree_index> make_memory_index() { return std::make_unique<memory_index>(); }
+std::unique_ptr<tree_index> make_memory_index() {
+  return std::make_unique<memory_index>();
+}
 
 }  // namespace understudy::files

@@ -14,7 +14,8 @@ constexpr epoch_ns timestamp_doubt = 2'000'000'000;
 }  // namespace
 
 bool same_attributes(const index_record& known, const observation& now) {
-  if (known.uid != now.what.uid || known.gid != now.what.gid || known.modified_at != now.what.modified_at) return false;
+  if (known.uid != now.what.uid || known.gid != now.what.gid || known.modified_at != now.what.modified_at)
+    return false;
   if (known.kind != entry_kind::symlink && known.mode != now.what.mode) return false;
   return known.extra == extra_of(now.what);
 }
@@ -34,12 +35,13 @@ step decide(const index_record* known, const observation& now, const reason_to_l
   if (known->device != now.device || known->inode != now.inode) return step::verify;
   if (known->modified_at != now.what.modified_at || why.written_since_read) return step::verify;
   if (known->changed_at != now.changed_at) {
-    // A modification time that was put back looks like this, and so do chmod, rename and link; with events at hand
-    // one knows which.
+    // A modification time that was put back looks like this, and so do chmod, rename and link; with events at
+    // hand one knows which.
     if (why.scan) return step::verify;
     return same_attributes(*known, now) ? step::refresh : step::attributes;
   }
-  if (why.scan && known->read_at != 0 && now.changed_at > known->read_at - timestamp_doubt) return step::verify;
+  if (why.scan && known->read_at != 0 && now.changed_at > known->read_at - timestamp_doubt)
+    return step::verify;
   return step::nothing;
 }
 
@@ -56,8 +58,8 @@ std::vector<std::pair<std::string, std::string>> plan_renames(
         known->kind == entry_kind::directory ? matcher.includes_directory(to) : matcher.includes_file(to);
     if (!wanted || is_below(from, to) || is_below(to, from)) continue;
     if (matcher.has_database_below(from) || matcher.has_database_below(to)) continue;
-    // When `to` has not been renamed again since, what is there must be what was at `from`; otherwise the index had
-    // already moved on.
+    // When `to` has not been renamed again since, what is there must be what was at `from`; otherwise the
+    // index had already moved on.
     const bool final = std::none_of(at + 1, renames.end(), [&](const auto& later) {
       return later.first == to || is_below(to, later.first) || later.second == to;
     });
@@ -65,8 +67,8 @@ std::vector<std::pair<std::string, std::string>> plan_renames(
       const ino_t there = inode_at(to);
       if (there != 0 && there != known->inode) continue;
     }
-    if (const index_record* target = index.find(to); target != nullptr && known->names > 1 &&
-                                                      target->inode == known->inode && known->inode != 0) {
+    if (const index_record* target = index.find(to);
+        target != nullptr && known->names > 1 && target->inode == known->inode && known->inode != 0) {
       continue;  // two names of one file: rename(2) does nothing
     }
     if (index.rename(from, to, first_sequence + planned.size())) planned.push_back(*at);

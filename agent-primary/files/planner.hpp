@@ -1,6 +1,7 @@
 #pragma once
 
-// What has to be sent for one entry: a function of what is there now, what the receiver has, and why one looks.
+// What has to be sent for one entry: a function of what is there now, what the receiver has, and why one
+// looks.
 
 #include <string>
 #include <string_view>
@@ -22,7 +23,7 @@ enum class step {
 };
 
 struct reason_to_look {
-  bool scan = false;               // no event said so: nothing is known about how it changed
+  bool scan = false;                // no event said so: nothing is known about how it changed
   bool written_since_read = false;  // an event said that it was written after it was last read
 };
 

@@ -1,7 +1,7 @@
 #pragma once
 
-// What the receiver holds, as far as the sender knows, with what tells whether a file is still the one that was
-// sent. Events are hints; this is the truth that they are compared with. Used by one thread.
+// What the receiver holds, as far as the sender knows, with what tells whether a file is still the one that
+// was sent. Events are hints; this is the truth that they are compared with. Used by one thread.
 
 #include <sys/types.h>
 
@@ -51,8 +51,8 @@ class tree_index {
   // something else takes what is below it along.
   virtual void put(std::string_view path, const index_record& record) = 0;
   virtual void remove(std::string_view path) = 0;
-  // Moves an entry with all below it; what is at `to` goes. False, and nothing changes: there is no `from`, or no
-  // directory for `to`.
+  // Moves an entry with all below it; what is at `to` goes. False, and nothing changes: there is no `from`,
+  // or no directory for `to`.
   virtual bool rename(std::string_view from, std::string_view to, std::uint64_t sequence) = 0;
   virtual void list(std::string_view directory,
                     const std::function<void(const std::string& name, const index_record&)>& visit) const = 0;

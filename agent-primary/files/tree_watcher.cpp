@@ -27,16 +27,17 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr std::uint32_t events_wanted = IN_MODIFY | IN_CLOSE_WRITE | IN_ATTRIB | IN_MOVED_FROM | IN_MOVED_TO |
-                                        IN_CREATE | IN_DELETE | IN_DELETE_SELF | IN_MOVE_SELF | IN_EXCL_UNLINK |
-                                        IN_ONLYDIR;
-constexpr milliseconds idle_turn{500};     // how often the base is looked at, and "complete until" moves on
-constexpr milliseconds pair_wait{5};       // for the second half of a rename: the kernel writes both at once
+                                        IN_CREATE | IN_DELETE | IN_DELETE_SELF | IN_MOVE_SELF |
+                                        IN_EXCL_UNLINK | IN_ONLYDIR;
+constexpr milliseconds idle_turn{500};  // how often the base is looked at, and "complete until" moves on
+constexpr milliseconds pair_wait{5};    // for the second half of a rename: the kernel writes both at once
 constexpr milliseconds retry_missing{1000};  // for a base that is not there
 constexpr milliseconds retry_limit{60'000};  // for watches that ran out
 constexpr milliseconds at_once{0};
 
 epoch_ns wall_now() {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::system_clock::now().time_since_epoch())
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(
+             std::chrono::system_clock::now().time_since_epoch())
       .count();
 }
 
@@ -50,11 +51,13 @@ class tree_watcher::watches {
 
   absl::Status start() {
     inotify_.reset(::inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
-    if (!inotify_) return absl::ResourceExhaustedError(fmt::format("inotify_init1: {}", std::strerror(errno)));
+    if (!inotify_)
+      return absl::ResourceExhaustedError(fmt::format("inotify_init1: {}", std::strerror(errno)));
     auto root = os::posix_file_system().open_root(options_.root);
     if (!root.ok()) return root.status();
     struct ::stat status {};
-    if (::fstat((*root)->descriptor(), &status) != 0) return absl::UnavailableError("the base cannot be read");
+    if (::fstat((*root)->descriptor(), &status) != 0)
+      return absl::UnavailableError("the base cannot be read");
     root_ = *std::move(root);
     device_ = status.st_dev;
     inode_ = status.st_ino;
@@ -227,10 +230,12 @@ class tree_watcher::watches {
       if ((event.mask & IN_MOVED_TO) != 0) give_up_pair();
       return;
     }
-    if (moved_from_ && ((event.mask & IN_MOVED_TO) == 0 || event.cookie != moved_from_->cookie)) give_up_pair();
+    if (moved_from_ && ((event.mask & IN_MOVED_TO) == 0 || event.cookie != moved_from_->cookie))
+      give_up_pair();
     const bool changes_directory = (event.mask & (IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO)) != 0;
     // No event announces the modification time of a directory.
-    if (changes_directory) dirty_.mark(directory_path.empty() ? base_path : directory_path, false, false, at_once);
+    if (changes_directory)
+      dirty_.mark(directory_path.empty() ? base_path : directory_path, false, false, at_once);
     if ((event.mask & IN_MOVED_FROM) != 0) {
       moved_from_ = moved_away{.cookie = event.cookie, .path = path, .is_directory = is_directory};
     } else if ((event.mask & IN_MOVED_TO) != 0) {
@@ -271,7 +276,8 @@ class tree_watcher::watches {
     }
     const moved_away from = *std::exchange(moved_from_, std::nullopt);
     if (is_directory && find(path) != nullptr) {
-      // It replaced an empty directory, or two were exchanged: the events do not tell which. Rare: watch anew.
+      // It replaced an empty directory, or two were exchanged: the events do not tell which. Rare: watch
+      // anew.
       lost_ = true;
       return;
     }
@@ -305,7 +311,8 @@ class tree_watcher::watches {
   bool lost_ = false;
 };
 
-tree_watcher::tree_watcher(tree_watcher_options options, std::shared_ptr<const selection_matcher> matcher, dirty_set& dirty)
+tree_watcher::tree_watcher(tree_watcher_options options, std::shared_ptr<const selection_matcher> matcher,
+                           dirty_set& dirty)
     : options_(std::move(options)),
       matcher_(std::move(matcher)),
       dirty_(dirty),

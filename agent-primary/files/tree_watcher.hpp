@@ -24,14 +24,15 @@ struct tree_watcher_options {
   std::chrono::milliseconds created_delay{50};
   // When the kernel's watches have run out: "everything" this often.
   std::chrono::milliseconds scan_interval{5000};
-  int most_watches = 0;                // a limit below the kernel's; 0: none
+  int most_watches = 0;                 // a limit below the kernel's; 0: none
   std::function<void()> before_read{};  // called on the thread before events are read: lets a test stall it
 };
 
 class tree_watcher {
  public:
   // `dirty` outlives it.
-  tree_watcher(tree_watcher_options options, std::shared_ptr<const selection_matcher> matcher, dirty_set& dirty);
+  tree_watcher(tree_watcher_options options, std::shared_ptr<const selection_matcher> matcher,
+               dirty_set& dirty);
   ~tree_watcher();
 
   // False: there is no base, or not every directory could be watched; scans stand in.

@@ -1,7 +1,7 @@
 #pragma once
 
-// A file source and a file sink in one process, joined by queues that the test moves; and the comparison of two
-// trees down to the nanosecond.
+// A file source and a file sink in one process, joined by queues that the test moves; and the comparison of
+// two trees down to the nanosecond.
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -35,7 +35,8 @@ struct tree_item {
   files::attribute_map attributes;
 };
 
-inline void read_tree(const std::string& root, const std::string& path, std::map<std::string, tree_item>& items) {
+inline void read_tree(const std::string& root, const std::string& path,
+                      std::map<std::string, tree_item>& items) {
   const std::string here = path.empty() ? root : root + "/" + path;
   std::unique_ptr<DIR, int (*)(DIR*)> stream(::opendir(here.c_str()), &::closedir);
   if (stream == nullptr) return;
@@ -67,7 +68,9 @@ inline std::vector<std::string> tree_differences(const std::string& a, const std
   std::vector<std::string> found;
   std::map<ino_t, ino_t> links;
   for (const auto& [path, item] : left) {
-    const auto say = [&, shown = files::printable(path)](const std::string& what) { found.push_back(shown + ": " + what); };
+    const auto say = [&, shown = files::printable(path)](const std::string& what) {
+      found.push_back(shown + ": " + what);
+    };
     const auto at = right.find(path);
     if (at == right.end()) {
       say("missing");
@@ -86,7 +89,8 @@ inline std::vector<std::string> tree_differences(const std::string& a, const std
     if (item.attributes != at->second.attributes) say("attributes");
     if (S_ISREG(x.st_mode)) {
       if (x.st_nlink != y.st_nlink) say("number of links");
-      if (x.st_nlink > 1 && links.try_emplace(x.st_ino, y.st_ino).first->second != y.st_ino) say("linked otherwise");
+      if (x.st_nlink > 1 && links.try_emplace(x.st_ino, y.st_ino).first->second != y.st_ino)
+        say("linked otherwise");
     }
   }
   for (const auto& [path, item] : right) {
@@ -101,7 +105,8 @@ inline files::selection everything_in(const std::string& base) {
           .exclude_databases = {}};
 }
 
-// In memory where that can be: these tests sync thousands of times, and what a disk makes of it is not their matter.
+// In memory where that can be: these tests sync thousands of times, and what a disk makes of it is not their
+// matter.
 inline std::unique_ptr<temporary_directory> directory_in_memory() {
   const char* set = std::getenv("TMPDIR");
   const bool use_memory = set == nullptr && ::access("/dev/shm", W_OK | X_OK) == 0;

@@ -1,5 +1,5 @@
-// A source and a sink over real trees and real inotify: whatever happens to the base, the copy becomes the same,
-// metadata included.
+// A source and a sink over real trees and real inotify: whatever happens to the base, the copy becomes the
+// same, metadata included.
 
 #include <gtest/gtest.h>
 #include <sys/inotify.h>
@@ -53,8 +53,9 @@ TEST_F(file_stream, copies_what_is_there_with_all_its_metadata) {
   (void)!::lchown(pair.at("a/outside").c_str(), 1234, 4321);
   (void)!::chown(pair.at("empty").c_str(), 1, 2);
   ::setxattr(pair.at("empty").c_str(), "user.colour", "blue", 4, 0);
-  for (const std::string& name : {std::string("new\nline"), std::string("\xff\xfe"), std::string(255, 'n'),
-                                 std::string("back\\slash"), std::string("*?["), std::string("NFC\xc3\xa9")}) {
+  for (const std::string& name :
+       {std::string("new\nline"), std::string("\xff\xfe"), std::string(255, 'n'), std::string("back\\slash"),
+        std::string("*?["), std::string("NFC\xc3\xa9")}) {
     pair.write(name, name);
   }
   set_mtime(pair.at("nothing in it"), 1'000'000'000, 123'456'789);
@@ -192,7 +193,8 @@ TEST_F(file_stream, a_growing_file_is_on_the_copy_while_it_is_open) {
 }
 
 TEST_F(file_stream, a_restart_sends_nothing_that_the_copy_has) {
-  for (int i = 0; i < 300; ++i) pair.write("d" + std::to_string(i % 7) + "/" + std::to_string(i), std::string(2000, 's'));
+  for (int i = 0; i < 300; ++i)
+    pair.write("d" + std::to_string(i % 7) + "/" + std::to_string(i), std::string(2000, 's'));
   pair.connect();
   pair.expect_same();
   pair.disconnect();
@@ -289,7 +291,8 @@ TEST_F(file_stream, without_watches_scans_find_everything) {
 
 TEST_F(file_stream, protected_databases_never_travel) {
   pair.source_options.what.exclude_databases = {pair.base() + "/data/app.db"};
-  for (const char* path : {"data/app.db", "data/app.db-wal", "data/app.db-shm", "data/app.db-journal", "data/app.dbx"}) {
+  for (const char* path :
+       {"data/app.db", "data/app.db-wal", "data/app.db-shm", "data/app.db-journal", "data/app.dbx"}) {
     pair.write(path, "x");
   }
   pair.connect();
@@ -333,7 +336,8 @@ class random_changes {
         std::ofstream(a, std::ios::binary) << std::string(static_cast<std::size_t>(pick(3000)), letter());
         break;
       case 3:
-        std::ofstream(a, std::ios::app | std::ios::binary) << std::string(static_cast<std::size_t>(pick(500)), letter());
+        std::ofstream(a, std::ios::app | std::ios::binary)
+            << std::string(static_cast<std::size_t>(pick(500)), letter());
         break;
       case 4:
         (void)!::truncate(a.c_str(), pick(2000));

@@ -95,7 +95,8 @@ absl::Status trash::take(os::directory& tree, std::string_view path, std::uint64
     absl::Status moved = open_or_make_directory(*where_, parent_of(target), 0700).status();
     if (moved.ok()) moved = tree.rename(path, *where_, target, os::rename_mode::no_replace);
     if (moved.ok()) break;
-    // The same path was deleted in this minute before, or what is no directory has the name of one of its parents.
+    // The same path was deleted in this minute before, or what is no directory has the name of one of its
+    // parents.
     const bool taken = absl::IsAlreadyExists(moved) || is_absent(moved);
     if (!taken || attempt > 0) return moved;
     UNDERSTUDY_RETURN_IF_ERROR(begin_generation(minute));
