@@ -34,6 +34,7 @@ absl::StatusOr<std::unique_ptr<database_copy>> database_copy::open(std::unique_p
 
 void database_copy::let_go() {
   new_file_.reset();
+  retired_.reset();
   wal_.reset();
   index_.reset();
   database_.reset();
@@ -73,9 +74,10 @@ absl::Status database_copy::load(bool alone) {
 absl::Status database_copy::load_files(bool alone) {
   let_go();
   broken_ = absl::OkStatus();
-  if (const absl::Status removed = directory_->remove_file(heal_name());
-      !removed.ok() && !absl::IsNotFound(removed)) {
-    return removed;
+  // Either a heal that did not end, or what one replaced: then a reader may have it open still.
+  if (directory_->status(heal_name()).ok()) {
+    UNDERSTUDY_ASSIGN_OR_RETURN(retired_, directory_->open(heal_name(), os::open_mode::read_write));
+    UNDERSTUDY_RETURN_IF_ERROR(release_retired());
   }
   const auto named = directory_->status(name_);
   if (absl::IsNotFound(named.status()) || (named.ok() && named->st_size == 0)) return absl::OkStatus();
@@ -223,6 +225,7 @@ absl::Status database_copy::reconcile() {
 absl::Status database_copy::commit_durably() {
   UNDERSTUDY_RETURN_IF_ERROR(usable());
   if (new_file_ != nullptr && new_file_->complete) return switch_to_new_file();
+  UNDERSTUDY_RETURN_IF_ERROR(release_retired());
   if (ended_.empty() && !must_publish_ &&
       (wal_ == nullptr || !wal_->has_unsynced() || wal_->has_uncommitted())) {
     return absl::OkStatus();

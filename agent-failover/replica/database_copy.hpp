@@ -135,6 +135,7 @@ class database_copy final : public channel::database_sink {
   absl::Status complete_new_file(std::uint32_t database_pages, const sqlite::page_hash& hash_after);
   absl::Status switch_to_new_file();
   absl::Status replace_database();
+  absl::Status release_retired();
   absl::Status carry_new_file_through_wal();
   absl::Status lock_exclusively();
   void unlock_to_shared();
@@ -144,6 +145,7 @@ class database_copy final : public channel::database_sink {
   copy_options options_;
 
   std::unique_ptr<os::file> database_;
+  std::unique_ptr<os::file> retired_;  // what a new file replaced, until nobody has it open
   std::unique_ptr<wal_index> index_;
   std::unique_ptr<copy_wal> wal_;
   struct ::stat identity_ {};

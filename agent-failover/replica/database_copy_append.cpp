@@ -59,6 +59,7 @@ absl::Status database_copy::add_frame(std::uint32_t number, std::string bytes) {
 
 // The last frame stays behind: only at the end is it known to be the one that commits.
 absl::Status database_copy::spill() {
+  UNDERSTUDY_RETURN_IF_ERROR(release_retired());
   UNDERSTUDY_RETURN_IF_ERROR(
       index_->lock(sqlite::shm_lock_write, 1, os::lock_mode::exclusive, options_.patience));
   std::optional<index_lock> writing(std::in_place, *index_, sqlite::shm_lock_write);
@@ -103,7 +104,10 @@ absl::Status database_copy::end_pending(std::uint32_t database_pages, const sqli
         fmt::format("copy {}: the pages received do not give the hash announced", name_));
   }
   if (pending_.empty()) {
-    if (database_pages == hashes_.size()) return absl::OkStatus();
+    if (database_pages == hashes_.size()) {
+      healing_ = false;
+      return absl::OkStatus();
+    }
     // Only the size changes, and a size travels on a frame: page 1 as it is.
     UNDERSTUDY_RETURN_IF_ERROR(commit_durably());
     std::string first(page_size_, '\0');

@@ -2,14 +2,22 @@
 //
 // The new file may only take the name when the -wal beside it is empty, for frames of the old database over
 // the new one are garbage; and the -wal may only be emptied when the old file holds everything. So: fold
-// completely, empty the -wal durably, rename, sync the directory; at every instant the name leads to a whole
-// database with nothing in the -wal. It needs the old file exclusively: a reader that has the old file open
-// and finds -wal and -shm of the new one (they are opened by name, later) would mix the two. Where readers do
-// not go away, the pages that differ are carried through the -wal instead.
+// completely, empty the -wal durably, exchange the two names, sync the directory; at every instant the name
+// leads to a whole database with nothing in the -wal.
+//
+// No frame may follow while anybody has the old file open: a reader opens the database, waits for its lock,
+// and only then opens -wal and -shm by name, so it would read new frames over old pages (seen: "malformed",
+// and wrong rows, from readers that had waited for our exclusive lock). So the old file is held exclusively
+// throughout, and kept under the heal's name, over a crash too, until a write lease proves that nobody else
+// has it open. A reader caught there finds the database locked and has to open it anew. Where readers hold a
+// lock on the old file and do not go away, the pages that differ are carried through the -wal instead.
 
 #include <fcntl.h>
 #include <fmt/core.h>
 
+#include <cerrno>
+#include <csignal>
+#include <thread>
 #include <utility>
 
 #include "agent-failover/replica/database_copy.hpp"
@@ -98,7 +106,8 @@ absl::Status database_copy::switch_to_new_file() {
       return carry_new_file_through_wal();
     }
   }
-  return broken(replace_database());
+  UNDERSTUDY_RETURN_IF_ERROR(broken(replace_database()));
+  return release_retired();
 }
 
 absl::Status database_copy::replace_database() {
@@ -129,10 +138,15 @@ absl::Status database_copy::replace_database() {
   UNDERSTUDY_RETURN_IF_ERROR(wal_->clear());
   UNDERSTUDY_RETURN_IF_ERROR(index_->invalidate());
   UNDERSTUDY_RETURN_IF_ERROR(directory_->sync());
-  UNDERSTUDY_RETURN_IF_ERROR(directory_->rename(heal_name(), *directory_, name_));
+  if (database_ == nullptr && directory_->status(name_).ok()) {
+    UNDERSTUDY_ASSIGN_OR_RETURN(database_, directory_->open(name_, os::open_mode::read_write));
+  }
+  UNDERSTUDY_RETURN_IF_ERROR(
+      directory_->rename(heal_name(), *directory_, name_,
+                         database_ != nullptr ? os::rename_mode::exchange : os::rename_mode::replace));
   UNDERSTUDY_RETURN_IF_ERROR(directory_->sync());
 
-  const std::unique_ptr<os::file> old = std::exchange(database_, std::move(new_file_->file));
+  retired_ = std::exchange(database_, std::move(new_file_->file));
   identity_ = identity;
   hashes_ = std::move(new_file_->hashes);
   page_size_ = new_file_->page_size;
@@ -142,14 +156,29 @@ absl::Status database_copy::replace_database() {
   folded_ = 0;
   next_own_fold_ = 0;
   exists_ = true;
-  if (old == nullptr) return absl::OkStatus();
-  const auto left = old->status();
-  if (left.ok() && left->st_nlink == 0) {
-    // A program that opened the old file and has not locked it yet would go on with the new -wal: it shall
-    // find no database in it.
-    const std::string poison(512, 'x');
-    (void)old->write_at(std::as_bytes(std::span(poison)), 0);
+  return absl::OkStatus();
+}
+
+absl::Status database_copy::release_retired() {
+  if (retired_ == nullptr) return absl::OkStatus();
+  const int fd = retired_->descriptor();
+  // SIGURG is ignored by default; SIGIO, which a broken lease sends otherwise, would end the process.
+  (void)::fcntl(fd, F_SETSIG, SIGURG);
+  const auto deadline = std::chrono::steady_clock::now() + options_.patience;
+  while (::fcntl(fd, F_SETLEASE, F_WRLCK) != 0) {
+    const bool unsupported = errno != EAGAIN && errno != EINTR;
+    if (std::chrono::steady_clock::now() < deadline) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      continue;
+    }
+    // Without leases: waiters have had as long to give up as we can give them.
+    if (unsupported) break;
+    return absl::UnavailableError(fmt::format(
+        "copy {}: a program that read it still has the replaced file open; it has to close it", name_));
   }
+  (void)::fcntl(fd, F_SETLEASE, F_UNLCK);
+  UNDERSTUDY_RETURN_IF_ERROR(directory_->remove_file(heal_name()));
+  retired_.reset();
   return absl::OkStatus();
 }
 

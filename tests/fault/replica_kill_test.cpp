@@ -162,10 +162,10 @@ void judge(const test::finding& f, int lap, int acknowledged, shared_state& s, c
     s.fail(fmt::format("{}: sees {}, acknowledged {}", who, f.marker, acknowledged));
 }
 
-// True for a reader that came in the very instant in which a new file took the old one's place: it is told
-// so.
+// True for a reader that came in the very instant in which a new file took the old one's place: the old one
+// stays locked, and it has to open the database anew.
 bool must_look_again(const test::finding& f) {
-  return f.error.find("not a database") != std::string::npos;
+  return f.error.find("database is locked") != std::string::npos;
 }
 
 void visit(const std::string& path, const test::history& h, shared_state& s) {
@@ -173,9 +173,10 @@ void visit(const std::string& path, const test::history& h, shared_state& s) {
     const int lap = s.lap;
     const int acknowledged = s.acknowledged;
     if (acknowledged < 0) continue;
-    const test::finding f = test::inspect(path, h, i % 8 == 0);
-    if (must_look_again(f)) continue;
-    judge(f, lap, acknowledged, s, "visitor");
+    auto d = sqlite::database::open(path, {.create = false, .busy_timeout_ms = 300});
+    if (!d.ok()) return s.fail(std::string(message_of(d.status())));
+    const test::finding f = test::inspect(*d, h, i % 8 == 0);
+    if (!must_look_again(f)) judge(f, lap, acknowledged, s, "visitor");
   }
 }
 
@@ -184,7 +185,7 @@ void stay(const std::string& path, const test::history& h, shared_state& s) {
   while (!s.stop) {
     if (s.acknowledged < 0) continue;
     {
-      auto d = sqlite::database::open(path, {.create = false, .busy_timeout_ms = 10000});
+      auto d = sqlite::database::open(path, {.create = false, .busy_timeout_ms = 300});
       if (!d.ok()) return s.fail(std::string(message_of(d.status())));
       for (int i = 0; i < 12 && !s.stop; ++i) {
         const int lap = s.lap;
@@ -238,7 +239,11 @@ TEST(replica_kill, loses_nothing_acknowledged_and_never_breaks) {
     if (s->lap % 2 == 0 && f.error.empty()) {
       EXPECT_LE(f.marker, s->attempted);
     }
-    if (cycle % 10 == 9) wait_for(in_child([&] { stand_in(path, h, *s); }));
+    // Killed within a switch to a new file, a copy belongs to nobody before it is opened again: a reader may
+    // be left on the replaced file, and when it goes it deletes the -wal by name. A stand-in starts after
+    // that.
+    if (cycle % 10 == 9 && !std::filesystem::exists(path + "-heal"))
+      wait_for(in_child([&] { stand_in(path, h, *s); }));
   }
   s->stop = true;
   wait_for(visitor);
