@@ -15,7 +15,6 @@ namespace {
 
 using phase = database_progress::phase;
 
-constexpr std::size_t REASON_BYTES = 200;  // of what the other end says, for the log
 constexpr std::uint64_t SLACK =
     4ull << 30;  // bytes by which a transaction or heal may exceed twice the database
 constexpr std::uint64_t FAILED_HEALS =
@@ -109,14 +108,14 @@ absl::Status sink_session::receive(const v1::SourceMessage& message, moment now)
   }
 }
 
-absl::Status sink_session::want_heal(std::string reason) {
+absl::Status sink_session::want_heal(const std::string& reason) {
   sink_.abandon();
-  progress_.reason = reason;
+  progress_.reason = clean_text(reason);
   progress_.restarts++;
   progress_.now = phase::comparing;
   current_ = 0;
   state_ = state::waiting_restart;
-  out_.emplace_back().set_heal_wanted(std::move(reason));
+  out_.emplace_back().set_heal_wanted(progress_.reason);
   return absl::OkStatus();
 }
 
@@ -130,7 +129,7 @@ absl::Status sink_session::on_status(const v1::SourceStatus& status) {
   if (state_ != state::comparing) return invalid("a source status outside the comparison");
   const bool ready = status.phase() == v1::SourceStatus::PHASE_READY;
   progress_.now = ready ? phase::comparing : phase::waiting;
-  if (!ready) progress_.reason = status.reason().substr(0, REASON_BYTES);
+  if (!ready) progress_.reason = clean_text(status.reason());
   progress_.done_bytes = status.scanned_bytes();
   progress_.total_bytes = status.total_bytes();
   return absl::OkStatus();
@@ -180,7 +179,7 @@ absl::Status sink_session::on_heal_begin(const v1::HealBegin& begin) {
   part_bytes_ = 0;
   bytes_limit_ = limit_for(std::max(have.database_pages, begin.database_pages()), page_size_);
   progress_.now = phase::healing;
-  progress_.reason = begin.reason().substr(0, REASON_BYTES);
+  progress_.reason = clean_text(begin.reason());
   progress_.done_bytes = 0;
   progress_.total_bytes = std::uint64_t{begin.pages_to_send()} * page_size_;
   return absl::OkStatus();
@@ -295,7 +294,7 @@ absl::Status sink_session::on_restart(const v1::Restart& restart, moment now) {
   sink_.abandon();
   current_ = 0;
   progress_.restarts += state_ == state::waiting_restart ? 0 : 1;
-  progress_.reason = restart.reason().substr(0, REASON_BYTES);
+  progress_.reason = clean_text(restart.reason());
   say_have();
   return absl::OkStatus();
 }

@@ -69,7 +69,7 @@ class sink_session {
   void say_have();
   void acknowledge();
   // Continuity is lost: forgets the part and says heal_wanted.
-  absl::Status want_heal(std::string reason);
+  absl::Status want_heal(const std::string& reason);
   // The status of the sink: continuity lost, or a failure that ends the stream.
   absl::Status judge(const absl::Status& status);
 

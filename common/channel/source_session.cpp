@@ -25,7 +25,6 @@ constexpr milliseconds FIRST_PAUSE{100};  // before a second heal in a row; doub
 constexpr milliseconds LONGEST_PAUSE{10000};
 constexpr std::uint32_t LAST_PAGES = 256;  // left to read: from here on captured pages are sent, not marked
 constexpr int EVENTS_AT_ONCE = 256;  // marked between two parts, so that a busy source cannot starve them
-constexpr std::size_t REASON_BYTES = 200;                   // of what the other end says, for the log
 constexpr std::chrono::steady_clock::time_point AT_ONCE{};  // a deadline that has passed
 
 sqlite::page_hash hash_of(const page_image& page) {
@@ -90,7 +89,7 @@ absl::Status source_session::receive(const v1::SinkMessage& from_sink, moment no
       progress_.durable_captured_at = from_wire(from_sink.acknowledgement().durable_captured_at());
       return absl::OkStatus();
     case v1::SinkMessage::kHealWanted:
-      if (state_ != state::waiting_have) restart_wanted_ = from_sink.heal_wanted().substr(0, REASON_BYTES);
+      if (state_ != state::waiting_have) restart_wanted_ = clean_text(from_sink.heal_wanted());
       return absl::OkStatus();
     case v1::SinkMessage::kDrain:
       if (from_sink.drain()) drain_wanted_ = true;
@@ -135,13 +134,13 @@ source_session::message_or source_session::step(moment now) {
   return std::nullopt;
 }
 
-source_session::message source_session::restart(std::string reason, moment now) {
+source_session::message source_session::restart(const std::string& reason, moment now) {
   subscription_.reset();
   comparison_.reset();
   outgoing_.reset();
   to_send_.clear();
   status_sent_.reset();
-  heal_reason_ = std::move(reason);
+  heal_reason_ = clean_text(reason);
   progress_.reason = heal_reason_;
   progress_.restarts++;
   progress_.now = phase::comparing;
@@ -164,7 +163,7 @@ source_session::message source_session::status_message(const source_state& sourc
   v1::SourceMessage out;
   v1::SourceStatus& status = *out.mutable_status();
   status.set_phase(wire_phase(source.now));
-  status.set_reason(source.reason);
+  status.set_reason(clean_text(source.reason));
   status.set_scanned_bytes(source.scanned_bytes);
   status.set_total_bytes(source.total_bytes);
   if (source.now == source_state::phase::ready) {

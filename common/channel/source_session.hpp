@@ -81,7 +81,7 @@ class source_session {
   message_or compare(moment now);
   message_or heal(moment now);
   message_or stream(moment now);
-  message restart(std::string reason, moment now);
+  message restart(const std::string& reason, moment now);
   message begin_heal(moment now);
   message end_heal();
   message heartbeat(moment now);

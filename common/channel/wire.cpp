@@ -27,14 +27,39 @@ void to_wire(std::chrono::system_clock::time_point time, google::protobuf::Times
 
 void to_wire(const absl::Status& status, v1::StreamEnd* out) {
   out->set_code(static_cast<int>(status.code()));
-  out->set_message(std::string{message_of(status)});
+  out->set_message(clean_text(message_of(status)));
 }
 
 absl::Status from_wire(const v1::StreamEnd& end) {
-  constexpr std::size_t MESSAGE_BYTES = 500;  // of what the other end says
   const bool known = end.code() > 0 && end.code() <= static_cast<int>(absl::StatusCode::kUnauthenticated);
   return {known ? static_cast<absl::StatusCode>(end.code()) : absl::StatusCode::kUnknown,
-          end.message().substr(0, MESSAGE_BYTES)};
+          clean_text(end.message())};
+}
+
+std::string clean_text(std::string_view text) {
+  std::string result;
+  for (std::size_t at = 0; at < text.size() && result.size() + 4 <= REASON_BYTES;) {
+    const auto byte = [&](std::size_t i) {
+      return static_cast<unsigned char>(i < text.size() ? text[i] : 0);
+    };
+    const unsigned char lead = byte(at);
+    // 0xE0, 0xED, 0xF0 and 0xF4 restrict their second byte; those few characters are not worth a table.
+    const std::size_t length = lead < 0x80                                  ? 1
+                               : lead >= 0xC2 && lead < 0xE0                ? 2
+                               : lead > 0xE0 && lead < 0xF0 && lead != 0xED ? 3
+                               : lead > 0xF0 && lead < 0xF4                 ? 4
+                                                                            : 0;
+    bool valid = length > 0 && (lead >= 0x20 || lead == '\t');
+    for (std::size_t i = 1; i < length; ++i) valid = valid && (byte(at + i) & 0xC0) == 0x80;
+    if (valid) {
+      result.append(text.substr(at, length));
+      at += length;
+    } else {
+      result.push_back('?');
+      ++at;
+    }
+  }
+  return result;
 }
 
 void append_hash(std::uint64_t low, std::string& out) {

@@ -36,6 +36,8 @@ class model_copy final : public channel::database_sink {
     }
   }
   std::uint64_t heals = 0;
+  std::uint64_t refused = 0;  // transactions and heals that did not fit
+  std::uint64_t changes = 0;  // of durable()
 
   channel::sink_state state() const override {
     return {.exists = ended_.exists,
@@ -59,18 +61,23 @@ class model_copy final : public channel::database_sink {
   absl::Status add_pages(std::uint32_t page_size, std::span<const channel::page_image> pages) override {
     if (heal_ && page_size != heal_page_size_) throw std::logic_error("page size of a heal changed");
     for (const auto& page : pages) {
-      if (page.number == 0 || page.bytes.size() != page_size) throw std::logic_error("a page of the wrong size");
+      if (page.number == 0 || page.bytes.size() != page_size)
+        throw std::logic_error("a page of the wrong size");
       pending_.push_back(page);
     }
     return absl::OkStatus();
   }
   absl::Status end_transaction(const channel::transaction_header& header) override {
     if (heal_) throw std::logic_error("a transaction ends inside a heal");
-    if (!(header.hash_before == ended_.hashes.combined())) return absl::FailedPreconditionError("builds on another image");
+    if (!(header.hash_before == ended_.hashes.combined())) {
+      ++refused;
+      return absl::FailedPreconditionError("builds on another image");
+    }
     return end(ended_, header.page_size, header.database_pages, header.hash_after);
   }
   absl::Status commit_durably() override {
     durable_ = ended_;
+    ++changes;
     return absl::OkStatus();
   }
   absl::Status begin_heal(channel::heal_way way, std::uint32_t page_size) override {
@@ -96,7 +103,8 @@ class model_copy final : public channel::database_sink {
   }
 
  private:
-  absl::Status end(content next, std::uint32_t page_size, std::uint32_t pages, const sqlite::page_hash& hash_after) {
+  absl::Status end(content next, std::uint32_t page_size, std::uint32_t pages,
+                   const sqlite::page_hash& hash_after) {
     if (pages > 100000) {
       pending_.clear();
       return absl::DataLossError("more pages than arrived");
@@ -111,7 +119,10 @@ class model_copy final : public channel::database_sink {
       next.hashes.set(page.number, hash_of(page.number, page.bytes));
     }
     pending_.clear();
-    if (!(next.hashes.combined() == hash_after)) return absl::DataLossError("arrived at another image");
+    if (!(next.hashes.combined() == hash_after)) {
+      ++refused;
+      return absl::DataLossError("arrived at another image");
+    }
     ended_ = std::move(next);
     return absl::OkStatus();
   }

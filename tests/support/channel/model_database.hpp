@@ -1,6 +1,7 @@
 #pragma once
 
-// A database that exists only in memory, seen by a capture that lags behind it: the source of the channel's tests.
+// A database that exists only in memory, seen by a capture that lags behind it: the source of the channel's
+// tests.
 
 #include <algorithm>
 #include <deque>
@@ -22,14 +23,16 @@ inline sqlite::page_hash hash_of(std::uint32_t number, const std::string& bytes)
 
 inline sqlite::page_hash hash_of(const image& pages) {
   sqlite::page_hash result;
-  for (std::size_t i = 0; i < pages.size(); ++i) result ^= hash_of(static_cast<std::uint32_t>(i + 1), pages[i]);
+  for (std::size_t i = 0; i < pages.size(); ++i)
+    result ^= hash_of(static_cast<std::uint32_t>(i + 1), pages[i]);
   return result;
 }
 
 class model_database final : public channel::database_source {
  public:
   using random = std::mt19937_64;
-  explicit model_database(std::uint64_t seed, std::uint32_t page_size = 512) : random_{seed}, page_size_{page_size} {}
+  explicit model_database(std::uint64_t seed, std::uint32_t page_size = 512)
+      : random_{seed}, page_size_{page_size} {}
 
   // The application commits; the capture does not know yet.
   void commit(std::uint32_t changes, std::uint32_t database_pages) {
@@ -71,7 +74,8 @@ class model_database final : public channel::database_source {
     captured_page_size_ = transaction.page_size;
     hashes_.resize(transaction.database_pages);
     for (const auto& page : transaction.pages) {
-      if (page.number <= transaction.database_pages) hashes_.set(page.number, hash_of(page.number, page.bytes));
+      if (page.number <= transaction.database_pages)
+        hashes_.set(page.number, hash_of(page.number, page.bytes));
     }
     transaction.hash_after = hashes_.combined();
     remember();
@@ -122,8 +126,8 @@ class model_database final : public channel::database_source {
   absl::StatusOr<channel::page_image> read_page(std::uint32_t number) const override {
     if (number > truth_.size()) return absl::OutOfRangeError("past the end");
     channel::page_image page{number, truth_[number - 1]};
-    const bool ahead = !(hash_of(number, page.bytes) == (number <= hashes_.size() ? hashes_.at(number)
-                                                                                  : sqlite::page_hash{}));
+    const bool ahead = !(hash_of(number, page.bytes) ==
+                         (number <= hashes_.size() ? hashes_.at(number) : sqlite::page_hash{}));
     if (ahead && random_() % 2 == 0) std::fill(page.bytes.begin(), page.bytes.begin() + 100, 'T');
     return page;
   }
@@ -150,7 +154,8 @@ class model_database final : public channel::database_source {
     void push(const channel::captured_transaction& transaction) {
       if (over_) return;
       if (events_.size() >= source_.queue_limit) return gap("queue overflow");
-      events_.push_back({.what = channel::source_event::kind::transaction, .transaction = transaction, .reason = {}});
+      events_.push_back(
+          {.what = channel::source_event::kind::transaction, .transaction = transaction, .reason = {}});
       if (callback_) callback_();
     }
     void gap(const std::string& reason) {
