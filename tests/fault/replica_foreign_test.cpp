@@ -127,6 +127,8 @@ TEST_P(foreign, every_commit_is_shown_to_readers_that_come_and_go) {
     ASSERT_TRUE(commit_next().ok());
     if (i % 10 == 3) {
       ASSERT_TRUE(copy_->fold().ok());
+      ASSERT_EQ(std::filesystem::file_size(path()), std::uint64_t{h().page_size} * h().pages[n_])
+          << "shrinks too";
     }
     const test::finding f = test::inspect(path(), h(), i % 10 == 0);
     ASSERT_EQ(f.error, "");
@@ -139,7 +141,12 @@ TEST_P(foreign, an_idle_reader_sees_every_commit_and_an_open_snapshot_stays) {
   shell idle(path());
   shell snapshot(path());
   ASSERT_EQ(idle.ask("SELECT n FROM marker"), "0\n");
+  // Most pages of the snapshot lie in the database file only, where folding too far would change them.
+  ASSERT_TRUE(commit_next(150).ok());
+  ASSERT_TRUE(copy_->fold().ok());
   ASSERT_TRUE(commit_next().ok());
+  // Without a cache each look goes to the files.
+  (void)snapshot.ask("PRAGMA cache_size=0");
   const std::string digest = snapshot.ask("BEGIN; SELECT n, (SELECT total(k*31+v) FROM t) FROM marker");
   for (int i = 0; i < 60; ++i) {
     ASSERT_TRUE(commit_next(3).ok());
@@ -149,10 +156,10 @@ TEST_P(foreign, an_idle_reader_sees_every_commit_and_an_open_snapshot_stays) {
     ASSERT_EQ(snapshot.ask("PRAGMA integrity_check"), "ok\n");
   }
   EXPECT_THAT(copy_->figures().fold_blocked_by, HasSubstr(fmt::format("pid {}", snapshot.pid())));
-  EXPECT_EQ(copy_->figures().folds, 0u);
+  EXPECT_EQ(copy_->figures().folds, 1u);
   (void)snapshot.ask("COMMIT");
   ASSERT_TRUE(copy_->fold().ok());
-  EXPECT_EQ(copy_->figures().folds, 1u);
+  EXPECT_EQ(copy_->figures().folds, 2u);
   EXPECT_EQ(copy_->figures().fold_blocked_by, "");
   EXPECT_EQ(snapshot.ask("SELECT n FROM marker"), fmt::format("{}\n", n_));
   expect_shown(n_);
@@ -163,6 +170,7 @@ TEST_P(foreign, a_reader_of_the_database_file_alone_is_not_disturbed_by_folding)
   ASSERT_TRUE(commit_next(5).ok());
   (void)stock(path() + " 'PRAGMA wal_checkpoint(PASSIVE)'");
   shell reader(path());
+  (void)reader.ask("PRAGMA cache_size=0");
   const std::string before = reader.ask("BEGIN; SELECT n, (SELECT total(k*31+v) FROM t) FROM marker");
   for (int i = 0; i < 30; ++i) {
     ASSERT_TRUE(commit_next().ok());
