@@ -27,6 +27,11 @@ class world {
     source_.capture();
     source_.queue_limit = chance(30) ? 4 + pick(10) : 1000;
     if (chance(20)) source_.phase = source_state::phase::scanning;
+    source_.meanwhile = [this] {
+      if (settling_ || !chance(3)) return;
+      write();
+      if (chance(70)) source_.capture();
+    };
     connect();
   }
 
@@ -190,6 +195,7 @@ class world {
   // The application pauses, the link works: the copy catches up and the stream can be drained.
   void settle() {
     source_.phase = source_state::phase::ready;
+    settling_ = true;
     while (source_.uncaptured() > 0) source_.capture();
     sender_->drain();
     for (int i = 0; i < 20000 && !receiver_->drained() && !::testing::Test::HasFatalFailure(); ++i) {
@@ -223,6 +229,7 @@ class world {
   std::uint64_t gaps_ = 0;
   std::uint64_t crashes_ = 0;
   std::uint64_t checked_ = 0;
+  bool settling_ = false;
   bool tampered_ = false;
   bool ever_tampered_ = false;
 };

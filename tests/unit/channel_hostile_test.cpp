@@ -208,6 +208,42 @@ TEST_F(sink_side, refuses_what_comes_out_of_order) {
       << "a page terabytes away";
 }
 
+TEST(channel_hostile, a_transaction_counts_once_and_only_in_order) {
+  test::model_database source{3};
+  test::model_copy copy;
+  prepare(source, copy);
+  sink_session session{copy};
+  ASSERT_TRUE(session.start({}).ok());
+  v1::SourceMessage message;
+  message.mutable_in_step()->set_transaction(10);
+  ASSERT_TRUE(session.receive(message, {}).ok());
+  while (session.next()) {
+  }
+  const std::string page(512, 'z');
+  const sqlite::page_hash before = copy.state().combined;
+  const auto transaction = [&](std::uint64_t number) {
+    *message.mutable_part() = part_of(512, {1}, 0);
+    message.mutable_part()->set_pages(page);
+    message.mutable_part()->set_transaction(number);
+    v1::TransactionEnd& end = *message.mutable_part()->mutable_end();
+    end.set_database_pages(copy.state().database_pages);
+    to_wire(copy.state().combined, end.mutable_hash_before());
+    to_wire(copy.state().combined ^ test::hash_of(1, copy.durable().pages[0]) ^ test::hash_of(1, page),
+            end.mutable_hash_after());
+    return session.receive(message, {});
+  };
+  EXPECT_TRUE(transaction(10).ok());
+  EXPECT_FALSE(session.wants_commit()) << "have it already";
+  EXPECT_EQ(copy.state().combined, before);
+  EXPECT_TRUE(transaction(12).ok());
+  const auto wanted = session.next();
+  ASSERT_TRUE(wanted.has_value());
+  EXPECT_TRUE(wanted->has_heal_wanted()) << "one is missing";
+  EXPECT_TRUE(transaction(11).ok());
+  EXPECT_FALSE(session.wants_commit()) << "nothing counts before Restart";
+  EXPECT_EQ(copy.state().combined, before);
+}
+
 TEST(channel_hostile, source_refuses_answers_that_nobody_asked_for) {
   test::model_database source{1};
   source.commit(0, 100);

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <deque>
+#include <functional>
 #include <map>
 #include <random>
 #include <string>
@@ -100,6 +101,8 @@ class model_database final : public channel::database_source {
 
   channel::source_state::phase phase = channel::source_state::phase::ready;
   std::size_t queue_limit = 1000;  // transactions
+  // Runs before each look at hashes and pages: what a capture on its own thread does between two calls.
+  std::function<void()> meanwhile;
 
   channel::source_state state() const override {
     return {.now = phase,
@@ -116,6 +119,7 @@ class model_database final : public channel::database_source {
   }
   std::vector<sqlite::page_hash> block_hashes(std::uint32_t first, std::uint32_t block,
                                               std::uint32_t count) const override {
+    if (meanwhile) meanwhile();
     std::vector<sqlite::page_hash> result;
     for (std::uint32_t i = 0; i < count && first + i * block <= hashes_.size(); ++i) {
       result.push_back(hashes_.combined_range(first + i * block, block));
@@ -124,6 +128,7 @@ class model_database final : public channel::database_source {
   }
   // As a capture may: newer than what it published, or torn while a checkpoint writes the page.
   absl::StatusOr<channel::page_image> read_page(std::uint32_t number) const override {
+    if (meanwhile) meanwhile();
     if (number > truth_.size()) return absl::OutOfRangeError("past the end");
     channel::page_image page{number, truth_[number - 1]};
     const bool ahead = !(hash_of(number, page.bytes) ==
