@@ -40,6 +40,8 @@ struct turn {
   void start_if_possible() {
     if (!s.start_wanted || !s.applications_down) return;
     s.start_wanted = false;
+    // Taken as up from the order on, so that a fence that follows at once stops them too.
+    s.applications_down = false;
     act(start_applications{});
   }
 
@@ -145,6 +147,16 @@ struct turn {
     } else {
       open();
     }
+  }
+
+  // -- host_met
+
+  void on(const host_met& e) {
+    const right_record before = s.right;
+    if (!e.host_address.empty()) s.right.host_address = e.host_address;
+    if (!e.server.empty()) s.right.server = e.server;
+    if (s.record_damaged || s.right == before) return;
+    store_now();
   }
 
   // -- fenced

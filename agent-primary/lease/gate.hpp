@@ -74,6 +74,10 @@ struct fenced {
   std::string server;
   std::int64_t wall_unix = 0;
 };
+struct host_met {  // a failover host is connected: where to ask at the next boot, and under which name
+  std::string host_address;
+  std::string server;
+};
 struct ask_timed_out {};       // boot_wait passed without an answer
 struct applications_changed {  // reported by the keeper
   bool down = true;
@@ -83,8 +87,8 @@ struct clock_ticked {
   time_point now;
 };  // sent at next_deadline()
 
-using gate_event =
-    std::variant<booted, granted, fenced, ask_timed_out, applications_changed, start_asked, clock_ticked>;
+using gate_event = std::variant<booted, granted, fenced, host_met, ask_timed_out, applications_changed,
+                                start_asked, clock_ticked>;
 
 // -- what is to be done, in this order
 
