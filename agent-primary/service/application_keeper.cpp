@@ -13,7 +13,8 @@ application_keeper_actor::behavior_type application_keeper(
     std::shared_ptr<application::application_set> set,
     std::function<void(const std::vector<application::application_status>&)> report) {
   self->state.set = set;
-  // Answers come on the set's own thread, and so only while it exists; a reference of theirs could be the last one.
+  // Answers come on the set's own thread, and so only while it exists; a reference of theirs could be the
+  // last one.
   const auto report_from = [report, raw = set.get()](const char* what, const absl::Status& status) {
     if (absl::IsCancelled(status)) return;
     if (!status.ok()) log::warning("", "{} the applications: {}", what, message_of(status));

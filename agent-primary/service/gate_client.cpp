@@ -76,6 +76,10 @@ gate_client::gate_client(std::string own_name, rpc::tls_files tls)
 }
 
 gate_client::~gate_client() {
+  close();
+}
+
+void gate_client::close() {
   std::unique_lock lock(implementation_->mutex);
   implementation_->closing = true;
   for (question* q : implementation_->open) q->context.TryCancel();

@@ -13,7 +13,9 @@ namespace understudy::service {
 class gate_client {
  public:
   gate_client(std::string own_name, rpc::tls_files tls);
-  ~gate_client();  // waits for calls under way, which it cancels
+  ~gate_client();
+  // Cancels calls under way and waits for them; ask() then does nothing.
+  void close();
 
   // One question to `address`, with a second's deadline. `answer` is called on a gRPC thread with a granted
   // or fenced event; a host that cannot be reached gives none.

@@ -1,0 +1,297 @@
+#include "agent-primary/service/agent.hpp"
+
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <signal.h>
+#include <sys/file.h>
+#include <unistd.h>
+#include <caf/actor_system.hpp>
+#include <caf/scoped_actor.hpp>
+#include <caf/send.hpp>
+#include <caf/stateful_actor.hpp>
+#include <caf/typed_event_based_actor.hpp>
+
+#include <algorithm>
+#include <cerrno>
+#include <condition_variable>
+#include <fstream>
+#include <mutex>
+#include <thread>
+
+#include "agent-primary/service/agent_parts.hpp"
+#include "agent-primary/service/boot_moment.hpp"
+#include "agent-primary/service/gate_client.hpp"
+#include "agent-primary/service/lease_keeper.hpp"
+#include "agent-primary/service/lease_streams.hpp"
+#include "agent-primary/service/primary_agent_service.hpp"
+#include "agent-primary/service/root.hpp"
+#include "agent-primary/service/service_addresses.hpp"
+#include "common/actor/actor_config.hpp"
+#include "common/log/log.hpp"
+#include "common/os/file_system.hpp"
+#include "common/os/unique_fd.hpp"
+#include "common/rpc/rpc_server.hpp"
+#include "common/rpc/service_notice.hpp"
+#include "common/status/errno_status.hpp"
+#include "common/status/status_macros.hpp"
+#include "common/status/status_text.hpp"
+
+namespace understudy::service {
+namespace {
+
+constexpr std::chrono::milliseconds stream_grace{500};  // for calls under way to notice the end
+
+void set_gate_flag(const std::string& path, bool open) {
+  if (open) {
+    std::ofstream file(path);
+    file << "Units of protected applications may start while this file is here: "
+            "ConditionPathExists="
+         << path << "\n";
+  } else {
+    ::unlink(path.c_str());
+  }
+}
+
+std::string status_line(const agent_parts& parts) {
+  const lease_snapshot right = parts.right();
+  std::size_t up = 0;
+  const std::vector<application::application_status> applications = parts.applications->status();
+  for (const application::application_status& a : applications) up += a.up() ? 1 : 0;
+  return fmt::format("gate {}, epoch {}, owner {}; {} databases; {} of {} applications up",
+                     lease::to_string(right.phase), right.right.epoch, lease::to_string(right.right.owner),
+                     parts.databases().size(), up, applications.size());
+}
+
+}  // namespace
+
+class agent::implementation {
+ public:
+  agent_parts parts;
+  std::unique_ptr<os::directory> state_directory;
+  os::unique_fd state_lock;
+  std::unique_ptr<boot_memory> memory;
+  std::unique_ptr<gate_client> host;
+  actors::actor_config system_config;
+  std::unique_ptr<caf::actor_system> system;
+  root_actor root;
+  std::unique_ptr<primary_agent_service> service;
+  std::unique_ptr<rpc::rpc_server> server;
+  std::thread versions;
+  std::mutex ready_mutex;
+  std::condition_variable ready;
+  bool keepers_there = false;  // under ready_mutex
+
+  ~implementation();
+  absl::Status lock_state();
+  absl::Status serve();
+  lease_surroundings surroundings();
+  lease::booted boot();
+  absl::Status start_applications();
+  void start_actors();
+  void ask_versions();
+};
+
+lease::booted agent::implementation::boot() {
+  lease::booted event;
+  absl::StatusOr<lease::right_record> record = lease::load_record(*state_directory);
+  if (record.ok()) {
+    event.right = *std::move(record);
+  } else {
+    log::error("", "{}", message_of(record.status()));
+    event.damaged = true;
+  }
+  if (!parts.config.host_address.empty()) event.right.host_address = parts.config.host_address;
+  event.machine_booted = !memory->decided_in_this_boot();
+  event.applications_up = !parts.applications->all_down();
+  event.host_known = !event.right.host_address.empty();
+  event.lease_end = memory->lease_end();
+  event.now = boot_time_now();
+  return event;
+}
+
+lease_surroundings agent::implementation::surroundings() {
+  lease_surroundings around;
+  around.store = [this](const lease::right_record& record) {
+    return lease::store_record(*state_directory, record);
+  };
+  around.keep_lease_end = [this](std::optional<lease::time_point> end) { memory->keep_lease_end(end); };
+  around.ask_host = [this](const lease::right_record& right, std::function<void(lease::gate_event)> answer) {
+    host->ask(right.host_address, right, std::move(answer));
+  };
+  around.add_addresses = add_service_addresses;
+  around.remove_addresses = remove_service_addresses;
+  around.start_applications = [this] { caf::anon_send(parts.application_keeper(), atom::start_v); };
+  around.stop_applications = [this](std::chrono::milliseconds grace, const std::string& why) {
+    log::info("", "stopping the applications: {}", why);
+    caf::anon_send(parts.application_keeper(), atom::stop_v, std::int64_t{grace.count()});
+  };
+  around.set_flag = [path = parts.config.state_dir + "/may-run"](bool open) { set_gate_flag(path, open); };
+  around.publish = [this](const lease_snapshot& now) {
+    parts.set_right(now);
+    if (now.phase == lease::gate_phase::closed && now.right.owner == lease::right_owner::failover_host) {
+      parts.applications->note_down(fmt::format("kept down: {} stands in", now.right.owner_name));
+    }
+    parts.streams->changed();
+    rpc::service_notice::status(status_line(parts));
+  };
+  around.boot_decided = [this] { memory->note_decided(); };
+  around.now = boot_time_now;
+  around.boot_wait = parts.config.boot_wait;
+  return around;
+}
+
+absl::Status agent::implementation::start_applications() {
+  application::set_options options;
+  options.state_directory = parts.config.state_dir + "/applications";
+  options.subject = parts.config.name;
+  options.systemctl = parts.config.systemctl;
+  options.runtime_units = parts.config.runtime_units;
+  options.on_change = [this](const std::vector<application::application_status>& all) {
+    // Empty until the actors are there; what was adopted is told to the gate by its boot event.
+    if (lease_keeper_actor keeper = parts.lease_keeper()) caf::anon_send(keeper, atom::change_v, all);
+    if (parts.serving()) parts.streams->changed();
+  };
+  absl::StatusOr<std::unique_ptr<application::application_set>> set =
+      application::application_set::open(parts.config.applications, std::move(options));
+  UNDERSTUDY_RETURN_IF_ERROR(set.status());
+  parts.applications = *std::move(set);
+  return absl::OkStatus();
+}
+
+void agent::implementation::start_actors() {
+  system_config.add_message_types<caf::id_block::understudy_agent>();
+  system_config.add_message_types<caf::id_block::understudy_agent_root>();
+  system = std::make_unique<caf::actor_system>(system_config);
+  root_children children;
+  children.applications = parts.applications;
+  children.report = [this](const std::vector<application::application_status>& all) {
+    if (lease_keeper_actor keeper = parts.lease_keeper()) caf::anon_send(keeper, atom::change_v, all);
+  };
+  children.boot = [this] { return boot(); };
+  children.surroundings = surroundings();
+  for (const database_config& database : parts.databases()) {
+    children.databases.emplace_back(database.catalog, parts.capture->add(database.path));
+  }
+  children.keepers_ready = [this](application_keeper_actor applications, lease_keeper_actor keeper) {
+    parts.set_keepers(std::move(applications), std::move(keeper));
+    if (!parts.serving()) return;
+    std::lock_guard lock(ready_mutex);
+    keepers_there = true;
+    ready.notify_all();
+  };
+  children.give_up = [] { ::kill(::getpid(), SIGTERM); };
+  root = system->spawn(agent_root, std::move(children));
+  std::unique_lock lock(ready_mutex);
+  ready.wait(lock, [this] { return keepers_there; });
+}
+
+// What calls others goes before what is called: the server, the actors, the applications' thread.
+agent::implementation::~implementation() {
+  if (server) {
+    server->set_all_serving(false);
+    parts.streams->end();
+    server->shutdown(stream_grace);
+  }
+  if (versions.joinable()) versions.join();
+  parts.set_keepers(application_keeper_actor{}, lease_keeper_actor{});
+  if (host) host->close();
+  if (root) caf::anon_send_exit(root, caf::exit_reason::user_shutdown);
+  root = root_actor{};
+  system.reset();
+  parts.applications.reset();
+}
+
+// Two agents over one directory would each believe to hold the right.
+absl::Status agent::implementation::lock_state() {
+  const std::string path = parts.config.state_dir + "/lock";
+  state_lock.reset(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0640));
+  if (!state_lock) return errno_status(errno, "open", path);
+  if (::flock(state_lock.value(), LOCK_EX | LOCK_NB) == 0) return absl::OkStatus();
+  return absl::AlreadyExistsError(fmt::format("another understudy-agent uses {}; see which with: fuser {}",
+                                              parts.config.state_dir, path));
+}
+
+absl::Status agent::implementation::serve() {
+  rpc::server_options options;
+  options.listen = parts.config.listen;
+  options.insecure = parts.config.insecure;
+  options.tls = parts.config.tls;
+  options.services = {service.get()};
+  options.service_names = {"understudy.v1.PrimaryAgent"};
+  UNDERSTUDY_ASSIGN_OR_RETURN(server, rpc::rpc_server::start(std::move(options)));
+  return absl::OkStatus();
+}
+
+// Version commands are the application's own programs and may be slow: asked once, beside the start.
+void agent::implementation::ask_versions() {
+  versions = std::thread([this] {
+    for (const application::application_definition& definition : parts.applications->definitions()) {
+      if (definition.version.empty()) continue;
+      absl::StatusOr<std::string> version = parts.applications->version(definition.name);
+      if (version.ok()) {
+        parts.set_version(definition.name, *std::move(version));
+      } else {
+        log::warning("", "the version of {} is not known: {}", definition.name, message_of(version.status()));
+      }
+    }
+  });
+}
+
+absl::StatusOr<std::unique_ptr<agent>> agent::start(agent_config config) {
+  auto own = std::make_unique<implementation>();
+  own->parts.config = std::move(config);
+  const agent_config& used = own->parts.config;
+  own->parts.set_databases(used.databases);
+  os::file_system& fs = os::posix_file_system();
+  UNDERSTUDY_RETURN_IF_ERROR(os::make_directories(fs, used.state_dir));
+  UNDERSTUDY_RETURN_IF_ERROR(own->lock_state());
+  UNDERSTUDY_ASSIGN_OR_RETURN(own->state_directory, fs.open_root(used.state_dir));
+  own->memory = std::make_unique<boot_memory>(used.state_dir);
+  own->host = std::make_unique<gate_client>(used.name, used.tls);
+  own->parts.streams = std::make_unique<lease_streams>(own->parts);
+
+  own->service = std::make_unique<primary_agent_service>(own->parts);
+  capture::capture_options capture;
+  capture.real_time = used.real_time;
+  UNDERSTUDY_ASSIGN_OR_RETURN(own->parts.capture, capture::capture_engine::start(capture));
+  UNDERSTUDY_RETURN_IF_ERROR(own->start_applications());
+  // Before the actors, so that an address that cannot be had ends it here, before an application is touched.
+  UNDERSTUDY_RETURN_IF_ERROR(own->serve());
+  own->start_actors();
+  own->ask_versions();
+  own->server->set_all_serving(true);
+  rpc::service_notice::status(status_line(own->parts));
+  return std::unique_ptr<agent>(new agent(std::move(own)));
+}
+
+agent::agent(std::unique_ptr<implementation> parts) : implementation_(std::move(parts)) {}
+
+agent::~agent() = default;
+
+int agent::port() const {
+  return implementation_->server->port();
+}
+
+absl::Status agent::reload(const agent_config& config) {
+  const std::string what = needs_restart(implementation_->parts.config, config);
+  if (!what.empty()) {
+    return absl::FailedPreconditionError(
+        fmt::format("{} cannot change while the agent runs; restart it: systemctl restart understudy-agent "
+                    "(applications go on running)",
+                    what));
+  }
+  agent_parts& parts = implementation_->parts;
+  for (const database_config& old : parts.databases()) {
+    const auto same = [&](const database_config& d) { return d.path == old.path; };
+    if (std::none_of(config.databases.begin(), config.databases.end(), same)) parts.capture->remove(old.path);
+  }
+  parts.set_databases(config.databases);
+  std::vector<watched_database> watched;
+  for (const database_config& database : config.databases) {
+    watched.emplace_back(database.catalog, parts.capture->add(database.path));
+  }
+  caf::anon_send(implementation_->root, atom::change_v, std::move(watched));
+  return absl::OkStatus();
+}
+
+}  // namespace understudy::service

@@ -1,0 +1,77 @@
+#pragma once
+
+// What the gRPC side of the agent reaches: values under a lock, and handles of the actors. It decides
+// nothing.
+
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "agent-primary/application/application_set.hpp"
+#include "agent-primary/capture/capture_engine.hpp"
+#include "agent-primary/service/agent_actors.hpp"
+#include "agent-primary/service/agent_config.hpp"
+
+namespace understudy::service {
+
+class lease_streams;
+
+struct agent_parts {
+  agent_config config;  // as started; databases are in `databases`, for they may be reloaded
+  std::unique_ptr<capture::capture_engine> capture;
+  std::shared_ptr<application::application_set> applications;
+  std::unique_ptr<lease_streams> streams;
+
+  std::vector<database_config> databases() const {
+    std::lock_guard lock(mutex_);
+    return databases_;
+  }
+  void set_databases(std::vector<database_config> databases) {
+    std::lock_guard lock(mutex_);
+    databases_ = std::move(databases);
+  }
+  lease_snapshot right() const {
+    std::lock_guard lock(mutex_);
+    return right_;
+  }
+  void set_right(lease_snapshot right) {
+    std::lock_guard lock(mutex_);
+    right_ = std::move(right);
+  }
+  // Null before the actors are there, and after they were told to end.
+  lease_keeper_actor lease_keeper() const {
+    std::lock_guard lock(mutex_);
+    return lease_keeper_;
+  }
+  application_keeper_actor application_keeper() const {
+    std::lock_guard lock(mutex_);
+    return application_keeper_;
+  }
+  void set_keepers(application_keeper_actor runner, lease_keeper_actor gate) {
+    std::lock_guard lock(mutex_);
+    application_keeper_ = std::move(runner);
+    lease_keeper_ = std::move(gate);
+  }
+  bool serving() const { return static_cast<bool>(lease_keeper()); }
+  // First lines of the version commands, by application; filled in the background after the start.
+  std::map<std::string, std::string> versions() const {
+    std::lock_guard lock(mutex_);
+    return versions_;
+  }
+  void set_version(const std::string& application, std::string version) {
+    std::lock_guard lock(mutex_);
+    versions_[application] = std::move(version);
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  std::vector<database_config> databases_;
+  lease_snapshot right_;
+  std::map<std::string, std::string> versions_;
+  lease_keeper_actor lease_keeper_;
+  application_keeper_actor application_keeper_;
+};
+
+}  // namespace understudy::service

@@ -1,0 +1,202 @@
+#include "agent-primary/service/primary_agent_service.hpp"
+
+#include <fmt/core.h>
+#include <grpcpp/grpcpp.h>
+#include <caf/send.hpp>
+
+#include <algorithm>
+#include <future>
+
+#include "agent-primary/application/application_proto.hpp"
+#include "agent-primary/service/agent_parts.hpp"
+#include "agent-primary/service/database_restore.hpp"
+#include "agent-primary/service/describe.hpp"
+#include "agent-primary/service/lease_streams.hpp"
+#include "common/channel/database_service.hpp"
+#include "common/rpc/rpc_status.hpp"
+
+namespace understudy::service {
+namespace {
+
+constexpr std::chrono::minutes longest_control{
+    12};  // the longest stop grace and some; a client's deadline is shorter
+
+absl::Status no_such_catalog(const std::string& catalog) {
+  return rpc::with_help(
+      absl::NotFoundError(fmt::format("there is no database with the catalog \"{}\" here", catalog)),
+      "grpcurl -plaintext PRIMARY:7100 understudy.v1.PrimaryAgent/Describe", "see what there is");
+}
+
+absl::StatusOr<database_config> find_database(const agent_parts& parts, const std::string& catalog) {
+  for (database_config& database : parts.databases()) {
+    if (database.catalog == catalog) return std::move(database);
+  }
+  return no_such_catalog(catalog);
+}
+
+// A restore writes to the application's data: only while the right is elsewhere, by this very owner, and
+// nothing runs.
+absl::Status restore_permitted(const agent_parts& parts, std::uint64_t epoch) {
+  const lease_snapshot now = parts.right();
+  if (now.right.owner != lease::right_owner::failover_host || now.right.epoch != epoch) {
+    return rpc::with_reason(absl::FailedPreconditionError(fmt::format(
+                                "this primary is not fenced under epoch {}: it holds epoch {}, owner {}",
+                                epoch, now.right.epoch, lease::to_string(now.right.owner))),
+                            "NOT_FENCED");
+  }
+  if (now.phase != lease::gate_phase::closed || !parts.applications->all_down()) {
+    return rpc::with_reason(
+        absl::FailedPreconditionError("the applications of this primary have not stopped yet"),
+        "APPLICATIONS_UP");
+  }
+  return absl::OkStatus();
+}
+
+// Between the start of the server and that of the actors, and while the agent stops.
+grpc::Status starting() {
+  return {grpc::StatusCode::UNAVAILABLE, "the agent is starting or stopping; try again"};
+}
+
+grpc::Status no_witness() {
+  return rpc::to_grpc(rpc::with_help(
+      rpc::with_reason(
+          absl::UnimplementedError("this agent does not serve as a witness. Protect its peers in mode compat "
+                                   "or strict, which need none"),
+          "NO_WITNESS"),
+      "understudyctl server set NAME --protection strict", "protection without a witness"));
+}
+
+}  // namespace
+
+grpc::Status primary_agent_service::Describe(grpc::ServerContext*, const v1::DescribeRequest*,
+                                             v1::DescribeResponse* response) {
+  *response = describe(parts_);
+  return grpc::Status::OK;
+}
+
+grpc::Status primary_agent_service::TestDatabase(grpc::ServerContext*, const v1::TestDatabaseRequest* request,
+                                                 v1::TestDatabaseResponse* response) {
+  std::string path = request->path();
+  if (!request->catalog().empty()) {
+    const absl::StatusOr<database_config> database = find_database(parts_, request->catalog());
+    if (!database.ok()) return rpc::to_grpc(database.status());
+    path = database->path;
+  }
+  if (path.empty() || path.front() != '/') {
+    return rpc::to_grpc(rpc::with_field(absl::InvalidArgumentError("name a catalog, or an absolute path"),
+                                        "path", "an absolute path on the primary"));
+  }
+  *response = test_database(path);
+  return grpc::Status::OK;
+}
+
+grpc::Status primary_agent_service::HoldLease(
+    grpc::ServerContext* context,
+    grpc::ServerReaderWriter<v1::HoldLeaseResponse, v1::HoldLeaseRequest>* call) {
+  if (!parts_.serving()) return starting();
+  return parts_.streams->serve(*context, *call);
+}
+
+grpc::Status primary_agent_service::ControlApplication(grpc::ServerContext* context,
+                                                       const v1::ControlApplicationRequest* request,
+                                                       v1::ControlApplicationResponse* response) {
+  if (!parts_.serving()) return starting();
+  application::command what = application::command::stop;
+  switch (request->command()) {
+    case v1::APPLICATION_COMMAND_START:
+      what = application::command::start;
+      break;
+    case v1::APPLICATION_COMMAND_STOP:
+      what = application::command::stop;
+      break;
+    case v1::APPLICATION_COMMAND_RESTART:
+      what = application::command::restart;
+      break;
+    default:
+      return rpc::to_grpc(
+          rpc::with_field(absl::InvalidArgumentError("say what to do: start, stop or restart"), "command",
+                          "one of START, STOP, RESTART"));
+  }
+  const auto deadline = std::min(context->deadline(), std::chrono::system_clock::now() + longest_control);
+  // Answers may come after this call gave up waiting.
+  if (what != application::command::stop) {
+    auto decided = std::make_shared<std::promise<lease_snapshot>>();
+    std::future<lease_snapshot> answer = decided->get_future();
+    caf::anon_send(parts_.lease_keeper(), atom::feed_v,
+                   gate_request{lease::start_asked{},
+                                [decided](const lease_snapshot& now) { decided->set_value(now); }});
+    if (answer.wait_until(deadline) != std::future_status::ready)
+      return {grpc::StatusCode::DEADLINE_EXCEEDED, "no answer in time"};
+    const lease_snapshot now = answer.get();
+    if (!now.refusal.empty()) {
+      return rpc::to_grpc(
+          rpc::with_help(rpc::with_reason(absl::FailedPreconditionError(now.refusal), "RIGHT_NOT_HELD",
+                                          {{"owner", now.right.owner_name}}),
+                         "understudyctl failback NAME", "bring the right to run back to the primary"));
+    }
+  }
+  auto done = std::make_shared<std::promise<absl::Status>>();
+  std::future<absl::Status> answer = done->get_future();
+  caf::anon_send(parts_.application_keeper(), atom::control_v,
+                 application_request{request->application(), what,
+                                     [done](const absl::Status& status) { done->set_value(status); }});
+  if (answer.wait_until(deadline) != std::future_status::ready) {
+    return {grpc::StatusCode::DEADLINE_EXCEEDED, "under way, but not done in time"};
+  }
+  if (const absl::Status status = answer.get(); !status.ok()) return rpc::to_grpc(status);
+  for (const application::application_status& status : parts_.applications->status()) {
+    *response->add_applications() = application::to_proto(status);
+  }
+  return grpc::Status::OK;
+}
+
+grpc::Status primary_agent_service::ReplicateDatabase(
+    grpc::ServerContext* context,
+    grpc::ServerReaderWriter<v1::ReplicateDatabaseResponse, v1::ReplicateDatabaseRequest>* call) {
+  if (!parts_.serving()) return starting();
+  channel::replicate_database_service service;
+  service.find =
+      [this](const std::string& catalog) -> absl::StatusOr<std::shared_ptr<channel::database_source>> {
+    absl::StatusOr<database_config> database = find_database(parts_, catalog);
+    if (!database.ok()) return database.status();
+    return parts_.capture->add(database->path);
+  };
+  return channel::serve(service, *context, *call);
+}
+
+grpc::Status primary_agent_service::RestoreDatabase(
+    grpc::ServerContext* context,
+    grpc::ServerReaderWriter<v1::RestoreDatabaseResponse, v1::RestoreDatabaseRequest>* call) {
+  if (!parts_.serving()) return starting();
+  channel::restore_database_service service;
+  service.begin = [this](const std::string& catalog,
+                         std::uint64_t epoch) -> absl::StatusOr<std::unique_ptr<channel::database_restore>> {
+    absl::StatusOr<database_config> database = find_database(parts_, catalog);
+    if (!database.ok()) return database.status();
+    return begin_restore({catalog, database->path, parts_.config.state_dir,
+                          [this, epoch] { return restore_permitted(parts_, epoch); }});
+  };
+  return channel::serve(service, *context, *call);
+}
+
+grpc::Status primary_agent_service::WitnessRecordClaim(grpc::ServerContext*,
+                                                       const v1::WitnessRecordClaimRequest*,
+                                                       v1::WitnessRecordClaimResponse*) {
+  return no_witness();
+}
+grpc::Status primary_agent_service::WitnessWithdrawClaim(grpc::ServerContext*,
+                                                         const v1::WitnessWithdrawClaimRequest*,
+                                                         v1::WitnessWithdrawClaimResponse*) {
+  return no_witness();
+}
+grpc::Status primary_agent_service::WitnessRenewLease(grpc::ServerContext*,
+                                                      const v1::WitnessRenewLeaseRequest*,
+                                                      v1::WitnessRenewLeaseResponse*) {
+  return no_witness();
+}
+grpc::Status primary_agent_service::WitnessRead(grpc::ServerContext*, const v1::WitnessReadRequest*,
+                                                v1::WitnessReadResponse*) {
+  return no_witness();
+}
+
+}  // namespace understudy::service
