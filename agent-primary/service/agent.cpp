@@ -79,7 +79,7 @@ class agent::implementation {
   std::thread versions;
   std::mutex ready_mutex;
   std::condition_variable ready;
-  bool keepers_there = false;  // under ready_mutex
+  bool gate_known = false;  // the gate has taken in the record; under ready_mutex
 
   ~implementation();
   absl::Status lock_state();
@@ -133,6 +133,9 @@ lease_surroundings agent::implementation::surroundings() {
     }
     parts.streams->changed();
     rpc::service_notice::status(status_line(parts));
+    std::lock_guard lock(ready_mutex);
+    gate_known = true;
+    ready.notify_all();
   };
   around.boot_decided = [this] { memory->note_decided(); };
   around.now = boot_time_now;
@@ -174,15 +177,11 @@ void agent::implementation::start_actors() {
   }
   children.keepers_ready = [this](application_keeper_actor applications, lease_keeper_actor keeper) {
     parts.set_keepers(std::move(applications), std::move(keeper));
-    if (!parts.serving()) return;
-    std::lock_guard lock(ready_mutex);
-    keepers_there = true;
-    ready.notify_all();
   };
   children.give_up = [] { ::kill(::getpid(), SIGTERM); };
   root = system->spawn(agent_root, std::move(children));
   std::unique_lock lock(ready_mutex);
-  ready.wait(lock, [this] { return keepers_there; });
+  ready.wait(lock, [this] { return gate_known; });
 }
 
 // What calls others goes before what is called: the server, the actors, the applications' thread.

@@ -11,11 +11,12 @@ grpc::Status reflection_v1::ServerReflectionInfo(
                              grpc::reflection::v1::ServerReflectionRequest>* stream) {
   using request_type = grpc::reflection::v1::ServerReflectionRequest;
   using response_type = grpc::reflection::v1::ServerReflectionResponse;
+  const std::shared_ptr<grpc::Channel> channel = server_->InProcessChannel({});
   const grpc::internal::RpcMethod method("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
-                                         grpc::internal::RpcMethod::BIDI_STREAMING, channel_);
+                                         grpc::internal::RpcMethod::BIDI_STREAMING, channel);
   const auto forward_context = grpc::ClientContext::FromServerContext(*context);
   const std::unique_ptr<grpc::ClientReaderWriter<request_type, response_type>> forward(
-      grpc::internal::ClientReaderWriterFactory<request_type, response_type>::Create(channel_.get(), method,
+      grpc::internal::ClientReaderWriterFactory<request_type, response_type>::Create(channel.get(), method,
                                                                                      forward_context.get()));
   request_type request;
   response_type response;

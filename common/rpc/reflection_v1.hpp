@@ -1,6 +1,6 @@
 #pragma once
 
-#include <memory>
+#include <grpcpp/server.h>
 
 #include "grpc/reflection/v1/reflection.grpc.pb.h"
 
@@ -10,8 +10,9 @@ namespace understudy::rpc {
 // the wire, so each call is passed on to v1alpha within the process.
 class reflection_v1 final : public grpc::reflection::v1::ServerReflection::Service {
  public:
-  // Before the first call arrives.
-  void connect(std::shared_ptr<grpc::Channel> in_process) { channel_ = std::move(in_process); }
+  // Before the first call arrives. The channel is made for each call: a held one would keep the server from
+  // shutting down before its grace is over.
+  void connect(grpc::Server& server) { server_ = &server; }
 
   grpc::Status ServerReflectionInfo(
       grpc::ServerContext* context,
@@ -19,7 +20,7 @@ class reflection_v1 final : public grpc::reflection::v1::ServerReflection::Servi
                                grpc::reflection::v1::ServerReflectionRequest>* stream) override;
 
  private:
-  std::shared_ptr<grpc::Channel> channel_;
+  grpc::Server* server_ = nullptr;
 };
 
 }  // namespace understudy::rpc

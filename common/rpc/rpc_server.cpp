@@ -120,7 +120,7 @@ absl::StatusOr<std::unique_ptr<rpc_server>> rpc_server::start(server_options opt
   if (options.customise) options.customise(builder);
   parts->server = builder.BuildAndStart();
   if (parts->server == nullptr || (!address.host.empty() && parts->port == 0)) return why_not(address);
-  parts->reflection.connect(parts->server->InProcessChannel({}));
+  parts->reflection.connect(*parts->server);
   parts->names = std::move(options.service_names);
   std::unique_ptr<rpc_server> result(new rpc_server(std::move(parts)));
   result->set_all_serving(false);
