@@ -8,6 +8,7 @@
 #include <cstring>
 #include <utility>
 
+#include "common/channel/wire.hpp"
 #include "common/files/entry_message.hpp"
 #include "common/files/tree_path.hpp"
 #include "common/log/log.hpp"
@@ -106,6 +107,8 @@ absl::Status file_source_session::receive(v1::FilesSinkMessage&& message) {
       for (operation& o : maker_->take_consequences()) operations_.push_back(std::move(o));
       return absl::OkStatus();
     }
+    case v1::FilesSinkMessage::kEnd:
+      return channel::from_wire(message.end());
     case v1::FilesSinkMessage::MESSAGE_NOT_SET:
       break;
   }

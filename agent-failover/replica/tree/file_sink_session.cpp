@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "common/channel/wire.hpp"
 #include "common/files/entry_message.hpp"
 #include "common/log/log.hpp"
 #include "common/status/status_macros.hpp"
@@ -112,6 +113,8 @@ absl::Status file_sink_session::receive(v1::FilesSourceMessage&& message) {
       return absl::OkStatus();
     case v1::FilesSourceMessage::kQuestion:
       return answer_question(message);
+    case v1::FilesSourceMessage::kEnd:
+      return channel::from_wire(message.end());
     case v1::FilesSourceMessage::MESSAGE_NOT_SET:
       break;
   }
