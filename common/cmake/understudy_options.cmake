@@ -30,6 +30,7 @@ endif()
 # A target that every library of ours links: warnings, include root.
 add_library(understudy_base INTERFACE)
 target_include_directories(understudy_base INTERFACE "${CMAKE_SOURCE_DIR}")
+target_compile_definitions(understudy_base INTERFACE UNDERSTUDY_VERSION="${PROJECT_VERSION}")
 target_compile_options(understudy_base INTERFACE
   -Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual
   $<$<BOOL:${UNDERSTUDY_WERROR}>:-Werror>)

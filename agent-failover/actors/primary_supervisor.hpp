@@ -1,0 +1,44 @@
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "agent-failover/actors/actors.hpp"
+
+namespace caf {
+class actor_system;
+}
+namespace understudy::api {
+class board;
+}
+
+namespace understudy::actors {
+
+// What every supervisor shares. All of it outlives the supervisors.
+struct supervisor_surroundings {
+  os::file_system& fs;
+  capture::capture_engine& capture;
+  network::prober& prober;
+  api::board& board;
+  journal_actor journal;
+  arbiter_actor arbiter;
+  self_health_actor health;
+  std::string data_dir;
+  std::string host_name;
+  std::string host_address;  // where agents ask at their boot gate: "10.0.0.9:7200"
+};
+
+// How a supervisor begins.
+struct supervisor_beginning {
+  policy::primary_state machine{};  // as it was last durable, or a new one
+  store::wall_time since{};
+  std::vector<store::freeze_row> frozen{};
+  bool host_rebooted = false;  // this machine's boot id changed: nothing of ours runs any more
+};
+
+supervisor_actor spawn_primary_supervisor(caf::actor_system& system,
+                                          const supervisor_surroundings& surroundings,
+                                          const v1::ServerSpec& spec, const v1::Settings& settings,
+                                          supervisor_beginning beginning);
+
+}  // namespace understudy::actors

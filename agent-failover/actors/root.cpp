@@ -1,0 +1,449 @@
+#include "agent-failover/actors/root.hpp"
+
+#include <fmt/core.h>
+#include <google/protobuf/util/time_util.h>
+#include <unistd.h>
+#include <boost/filesystem/operations.hpp>
+#include <caf/actor_system.hpp>
+#include <caf/scoped_actor.hpp>
+#include <caf/send.hpp>
+
+#include <fstream>
+#include <future>
+#include <utility>
+
+#include "agent-failover/actors/command_events.hpp"
+#include "agent-failover/actors/journal.hpp"
+#include "agent-failover/actors/self_health.hpp"
+#include "agent-failover/actors/slot_arbiter.hpp"
+#include "agent-failover/api/unavailable.hpp"
+#include "agent-failover/network/prober.hpp"
+#include "agent-failover/policy/codec.hpp"
+#include "agent-failover/policy/status.hpp"
+#include "agent-failover/policy/table.hpp"
+#include "agent-primary/capture/capture_engine.hpp"
+#include "common/actor/actor_config.hpp"
+#include "common/log/log.hpp"
+#include "common/os/file_system.hpp"
+#include "common/sqlite/sqlite_vfs.hpp"
+#include "common/status/status_macros.hpp"
+#include "common/status/status_text.hpp"
+
+namespace understudy::actors {
+namespace {
+
+using google::protobuf::util::TimeUtil;
+using policy::phase;
+
+constexpr std::chrono::seconds decision_timeout{35};      // a commit may take 30 s on a bad disk
+constexpr std::chrono::seconds application_timeout{120};  // applications stop and start in their own time
+constexpr std::chrono::seconds end_timeout{90};           // a supervisor ends after its running step
+constexpr int exit_software = 70;                         // sysexits.h EX_SOFTWARE
+constexpr std::uint32_t kept_log = 5000;                  // lines brought back after a restart
+
+std::string read_boot_id(const std::string& file) {
+  std::ifstream in(file);
+  std::string id;
+  std::getline(in, id);
+  return id;
+}
+
+std::string new_etag() {
+  return fmt::format("{:x}", std::chrono::steady_clock::now().time_since_epoch().count());
+}
+
+v1::EventSeverity severity_of(log::level level) {
+  switch (level) {
+    case log::level::error:
+      return v1::EVENT_SEVERITY_ERROR;
+    case log::level::warning:
+      return v1::EVENT_SEVERITY_WARNING;
+    default:
+      return v1::EVENT_SEVERITY_INFO;
+  }
+}
+
+}  // namespace
+
+class root::parts {
+ public:
+  actor_config config;
+  caf::actor_system system{config};
+  std::unique_ptr<sqlite::file_system_vfs> vfs;
+  std::unique_ptr<network::prober> prober;
+  std::unique_ptr<capture::capture_engine> capture;
+  std::unique_ptr<supervisor_surroundings> around;
+  std::mutex samples_mutex;
+  std::map<std::string, supervisor_actor> by_target;
+};
+
+root::root(root_options options) : options_(std::move(options)) {}
+
+absl::StatusOr<std::unique_ptr<root>> root::start(root_options options) {
+  std::unique_ptr<root> daemon(new root(std::move(options)));
+  UNDERSTUDY_RETURN_IF_ERROR(daemon->open());
+  return daemon;
+}
+
+absl::Status root::open() {
+  os::file_system& fs = os::posix_file_system();
+  UNDERSTUDY_RETURN_IF_ERROR(os::make_directories(fs, options_.data_dir));
+  UNDERSTUDY_ASSIGN_OR_RETURN(auto directory, fs.open_root(options_.data_dir));
+  parts_ = std::make_unique<parts>();
+  UNDERSTUDY_ASSIGN_OR_RETURN(parts_->vfs,
+                              sqlite::file_system_vfs::make("understudy-state", std::move(directory)));
+  UNDERSTUDY_ASSIGN_OR_RETURN(auto store, store::state_store::open("state.db", "understudy-state"));
+  store_ = std::move(store);
+
+  UNDERSTUDY_ASSIGN_OR_RETURN(settings_, store_->settings());
+  UNDERSTUDY_ASSIGN_OR_RETURN(const auto specs, store_->servers());
+  UNDERSTUDY_ASSIGN_OR_RETURN(const auto machines, store_->machines());
+  UNDERSTUDY_ASSIGN_OR_RETURN(const std::string last_boot, store_->boot_id());
+  UNDERSTUDY_ASSIGN_OR_RETURN(const auto lines, store_->log(kept_log));
+  UNDERSTUDY_ASSIGN_OR_RETURN(const auto events, store_->events("", 0, kept_log));
+  for (const auto& line : lines) board_.publish(line);
+  for (const auto& event : events) board_.publish(event);
+
+  const std::string boot = read_boot_id(options_.boot_id_file);
+  const bool rebooted = !last_boot.empty() && boot != last_boot;
+  store::changes first;
+  first.boot_id = boot;
+  UNDERSTUDY_RETURN_IF_ERROR(store_->commit(first));
+
+  UNDERSTUDY_ASSIGN_OR_RETURN(parts_->capture, capture::capture_engine::start());
+  UNDERSTUDY_ASSIGN_OR_RETURN(parts_->prober,
+                              network::prober::open({}, [p = parts_.get()](const network::probe_sample& s) {
+                                std::lock_guard lock(p->samples_mutex);
+                                if (s.target == "gateway") {
+                                  if (p->around) caf::anon_send(p->around->health, atom::sample_v, s);
+                                  return;
+                                }
+                                if (auto found = p->by_target.find(s.target); found != p->by_target.end()) {
+                                  caf::anon_send(found->second, atom::sample_v, s);
+                                }
+                              }));
+
+  v1::HostState host;
+  host.set_version(UNDERSTUDY_VERSION);
+  *host.mutable_started_at() = TimeUtil::GetCurrentTime();
+  board_.publish(std::move(host));
+  log::set_listener([this](const log::line& line) {
+    v1::LogLine shown;
+    *shown.mutable_at() = TimeUtil::GetCurrentTime();
+    shown.set_severity(severity_of(line.severity));
+    shown.set_server(line.subject);
+    shown.set_text(line.text);
+    board_.publish(std::move(shown));
+  });
+
+  auto around = std::make_unique<supervisor_surroundings>(supervisor_surroundings{
+      .fs = fs,
+      .capture = *parts_->capture,
+      .prober = *parts_->prober,
+      .board = board_,
+      .journal = spawn_journal(parts_->system, store_, board_),
+      .arbiter = spawn_slot_arbiter(parts_->system, board_),
+      .health = spawn_self_health(parts_->system, *parts_->prober, board_),
+      .data_dir = options_.data_dir,
+      .host_name = options_.host_name,
+      .host_address = options_.host_address,
+  });
+  {
+    std::lock_guard lock(parts_->samples_mutex);
+    parts_->around = std::move(around);
+  }
+
+  // The one that holds the place first: nobody else may be given it meanwhile.
+  for (const bool holders : {true, false}) {
+    for (const auto& spec : specs) {
+      supervisor_beginning beginning{.since = std::chrono::system_clock::now(), .host_rebooted = rebooted};
+      for (const auto& row : machines) {
+        if (row.server != spec.name()) continue;
+        UNDERSTUDY_ASSIGN_OR_RETURN(beginning.machine, policy::decode(row.state));
+        beginning.since = row.since;
+      }
+      if (beginning.machine.slot_held != holders) continue;
+      UNDERSTUDY_ASSIGN_OR_RETURN(beginning.frozen, store_->freezes(spec.name()));
+      specs_[spec.name()] = spec;
+      spawn(spec, std::move(beginning));
+      if (holders)
+        caf::anon_send(parts_->around->arbiter, atom::request_v, spec.name(), supervisors_[spec.name()]);
+    }
+  }
+  if (rebooted)
+    log::info("",
+              "this host was rebooted: a primary counts as failed only after the higher count, until its "
+              "first reply");
+  return absl::OkStatus();
+}
+
+root::~root() {
+  log::set_listener({});
+  board_.close();
+  std::vector<std::string> names;
+  {
+    std::lock_guard lock(mutex_);
+    for (const auto& [name, handle] : supervisors_) names.push_back(name);
+  }
+  for (const auto& name : names) end(name);
+  if (!parts_) return;
+  parts_->prober.reset();
+  if (parts_->around) {
+    for (auto handle : {caf::actor_cast<caf::actor>(parts_->around->arbiter),
+                        caf::actor_cast<caf::actor>(parts_->around->health),
+                        caf::actor_cast<caf::actor>(parts_->around->journal)}) {
+      caf::anon_send_exit(handle, caf::exit_reason::user_shutdown);
+    }
+  }
+  {
+    std::lock_guard lock(parts_->samples_mutex);
+    parts_->around.reset();
+  }
+  parts_->capture.reset();
+  parts_->system.await_all_actors_done();
+  store_.reset();
+}
+
+void root::spawn(const v1::ServerSpec& spec, supervisor_beginning beginning) {
+  supervisor_actor handle =
+      spawn_primary_supervisor(parts_->system, *parts_->around, spec, settings_, std::move(beginning));
+  handle->attach_functor([name = spec.name()](const caf::error& reason) {
+    if (reason == caf::exit_reason::normal || reason == caf::exit_reason::user_shutdown || !reason) return;
+    log::error(name, "its supervisor died ({}): the daemon ends and resumes from its journal",
+               caf::to_string(reason));
+    ::_exit(exit_software);
+  });
+  supervisors_[spec.name()] = handle;
+  std::lock_guard lock(parts_->samples_mutex);
+  parts_->by_target[spec.name()] = handle;
+}
+
+void root::end(const std::string& name) {
+  supervisor_actor handle;
+  {
+    std::lock_guard lock(mutex_);
+    auto found = supervisors_.find(name);
+    if (found == supervisors_.end()) return;
+    handle = found->second;
+    supervisors_.erase(found);
+    std::lock_guard samples(parts_->samples_mutex);
+    parts_->by_target.erase(name);
+  }
+  auto ended = std::make_shared<std::promise<void>>();
+  auto future = ended->get_future();
+  handle->attach_functor([ended](const caf::error&) { ended->set_value(); });
+  caf::anon_send(handle, atom::shutdown_v);
+  if (future.wait_for(end_timeout) != std::future_status::ready) {
+    log::error(name, "its supervisor did not end within {} s", end_timeout.count());
+  }
+}
+
+absl::StatusOr<supervisor_actor> root::find(const std::string& name) const {
+  std::lock_guard lock(mutex_);
+  auto found = supervisors_.find(name);
+  if (found == supervisors_.end()) return api::no_such_server(name);
+  return found->second;
+}
+
+absl::Status root::commit(store::changes changes) {
+  auto done = std::make_shared<std::promise<bool>>();
+  caf::scoped_actor asker{parts_->system};
+  absl::Status status;
+  asker
+      ->request(parts_->around->journal, decision_timeout, atom::commit_v,
+                std::make_shared<store::changes>(std::move(changes)))
+      .receive([](const changes_ptr&) {},
+               [&](const caf::error& error) {
+                 status = absl::InternalError(fmt::format("state.db: {}", caf::to_string(error)));
+               });
+  return status;
+}
+
+api::command_result root::run(const api::command& request) {
+  auto handle = find(request.server);
+  if (!handle.ok()) return {.status = handle.status(), .effect = {}, .operation = {}};
+  auto answer = std::make_shared<std::promise<api::command_result>>();
+  auto future = answer->get_future();
+  auto envelope = std::make_shared<command_envelope>();
+  envelope->command = request;
+  envelope->answer = [answer](api::command_result result) { answer->set_value(std::move(result)); };
+  caf::anon_send(*handle, atom::command_v, std::move(envelope));
+  if (future.wait_for(decision_timeout) != std::future_status::ready) {
+    return {.status = absl::DeadlineExceededError("the daemon did not decide in time; see its log"),
+            .effect = {},
+            .operation = {}};
+  }
+  return future.get();
+}
+
+absl::StatusOr<std::vector<v1::ApplicationStatus>> root::command_application(const std::string& server,
+                                                                             const std::string& application,
+                                                                             v1::ApplicationCommand what) {
+  UNDERSTUDY_ASSIGN_OR_RETURN(supervisor_actor handle, find(server));
+  using reply = absl::StatusOr<std::vector<v1::ApplicationStatus>>;
+  auto answer = std::make_shared<std::promise<reply>>();
+  auto future = answer->get_future();
+  auto envelope = std::make_shared<application_envelope>();
+  envelope->application = application;
+  envelope->command = what;
+  envelope->answer = [answer](reply result) { answer->set_value(std::move(result)); };
+  caf::anon_send(handle, atom::program_v, std::move(envelope));
+  if (future.wait_for(application_timeout) != std::future_status::ready) {
+    return absl::DeadlineExceededError("the applications did not follow in time");
+  }
+  return future.get();
+}
+
+absl::Status root::add_server(const v1::ServerSpec& given) {
+  v1::ServerSpec spec = given;
+  spec.set_etag(new_etag());
+  {
+    std::lock_guard lock(mutex_);
+    if (!specs_.emplace(spec.name(), spec).second) {
+      return absl::AlreadyExistsError(fmt::format("there is already a server \"{}\"", spec.name()));
+    }
+  }
+  supervisor_beginning beginning{.since = std::chrono::system_clock::now()};
+  beginning.machine.configured = options_of(spec, settings());
+  store::changes changes;
+  changes.put_server = spec;
+  changes.machines.push_back(
+      {.server = spec.name(), .state = policy::encode(beginning.machine), .since = beginning.since});
+  if (absl::Status stored = commit(std::move(changes)); !stored.ok()) {
+    std::lock_guard lock(mutex_);
+    specs_.erase(spec.name());
+    return stored;
+  }
+  log::info(spec.name(), "added, at {}", spec.address());
+  std::lock_guard lock(mutex_);
+  spawn(spec, std::move(beginning));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<policy::primary_state> root::machine_of(const std::string& name) const {
+  UNDERSTUDY_ASSIGN_OR_RETURN(const auto machines, store_->machines());
+  for (const auto& row : machines) {
+    if (row.server == name) return policy::decode(row.state);
+  }
+  return api::no_such_server(name);
+}
+
+// A server is not pulled from under a takeover.
+absl::Status root::may_change(const std::string& name) const {
+  auto state = board_.server(name);
+  if (!state) return api::no_such_server(name);
+  const std::string& now = state->state();
+  for (const char* quiet : {"Monitoring", "Suspect", "Warned", "Blind", "Suspended", "Stopped", "Blocked"}) {
+    if (now.starts_with(quiet)) return absl::OkStatus();
+  }
+  return absl::FailedPreconditionError(
+      fmt::format("{} is {}: fail back first, or wait until the takeover has ended", name, now));
+}
+
+absl::Status root::update_server(const v1::ServerSpec& given) {
+  UNDERSTUDY_RETURN_IF_ERROR(may_change(given.name()));
+  v1::ServerSpec spec = given;
+  spec.set_etag(new_etag());
+  store::changes changes;
+  changes.put_server = spec;
+  UNDERSTUDY_RETURN_IF_ERROR(commit(std::move(changes)));
+  end(spec.name());
+  UNDERSTUDY_ASSIGN_OR_RETURN(policy::primary_state machine, machine_of(spec.name()));
+  std::lock_guard lock(mutex_);
+  specs_[spec.name()] = spec;
+  spawn(spec, {.machine = std::move(machine), .since = std::chrono::system_clock::now()});
+  return absl::OkStatus();
+}
+
+absl::Status root::remove_server(const std::string& name, bool delete_copy) {
+  UNDERSTUDY_RETURN_IF_ERROR(may_change(name));
+  end(name);
+  store::changes changes;
+  changes.remove_server = name;
+  UNDERSTUDY_RETURN_IF_ERROR(commit(std::move(changes)));
+  v1::ServerSpec spec;
+  {
+    std::lock_guard lock(mutex_);
+    spec = specs_[name];
+    specs_.erase(name);
+  }
+  caf::anon_send(parts_->around->arbiter, atom::release_v, name);
+  board_.remove(name);
+  log::info(name, "removed");
+  if (!delete_copy) return absl::OkStatus();
+  const std::string directory = server::copy_layout(options_.data_dir, spec).directory();
+  boost::system::error_code error;
+  boost::filesystem::remove_all(directory, error);
+  if (error) return absl::InternalError(fmt::format("{} is not deleted: {}", directory, error.message()));
+  return absl::OkStatus();
+}
+
+std::vector<v1::ServerSpec> root::servers() const {
+  std::lock_guard lock(mutex_);
+  std::vector<v1::ServerSpec> all;
+  for (const auto& [name, spec] : specs_) all.push_back(spec);
+  return all;
+}
+
+v1::Settings root::settings() const {
+  std::lock_guard lock(mutex_);
+  return settings_;
+}
+
+absl::Status root::update_settings(const v1::Settings& settings) {
+  store::changes changes;
+  changes.settings = settings;
+  UNDERSTUDY_RETURN_IF_ERROR(commit(std::move(changes)));
+  std::lock_guard lock(mutex_);
+  settings_ = settings;
+  for (const auto& [name, handle] : supervisors_) caf::anon_send(handle, atom::settings_v, settings);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<v1::Event>> root::events(const std::string& server, std::uint64_t after,
+                                                    std::uint32_t limit) {
+  return store_->events(server, after, limit);
+}
+
+absl::Status root::explain(const std::string& server, v1::ExplainResponse& response) {
+  UNDERSTUDY_ASSIGN_OR_RETURN(const policy::primary_state machine, machine_of(server));
+  std::string since;
+  if (auto state = board_.server(server)) since = TimeUtil::ToString(state->since());
+  response.set_text(policy::explain(machine, since).text());
+  for (const auto& transition : policy::transitions_from(machine)) {
+    auto* added = response.add_transitions();
+    added->set_event(transition.event);
+    added->set_guard(transition.guard);
+    added->set_to(transition.to);
+    added->set_comment(transition.comment);
+  }
+  return absl::OkStatus();
+}
+
+v1::AskToRunResponse root::ask_to_run(const v1::AskToRunRequest& request) {
+  v1::AskToRunResponse response;
+  auto machine = machine_of(request.server());
+  if (!machine.ok()) {
+    // A host that does not know the primary has nothing against it.
+    response.set_granted(true);
+    response.set_reason(fmt::format("{} is not protected by this host", request.server()));
+    return response;
+  }
+  const bool ours = machine->owner == policy::right_owner::failover_host;
+  response.set_granted(policy::may_grant(*machine));
+  response.mutable_right()->set_epoch(machine->epoch);
+  response.mutable_right()->set_owner(ours ? v1::RIGHT_OWNER_FAILOVER_HOST : v1::RIGHT_OWNER_PRIMARY);
+  response.mutable_right()->set_owner_name(ours ? options_.host_name : request.server());
+  if (!response.granted()) {
+    response.set_reason(
+        fmt::format("{} has the right to run ({}): fail back with `understudyctl failback {}`",
+                    options_.host_name, policy::name_of(*machine), request.server()));
+  }
+  std::lock_guard lock(mutex_);
+  if (auto spec = specs_.find(request.server()); spec != specs_.end()) {
+    *response.mutable_service_addresses() = spec->second.service_addresses();
+  }
+  return response;
+}
+
+}  // namespace understudy::actors

@@ -1,0 +1,142 @@
+#pragma once
+
+// The state and the handlers of a primary_supervisor (actors.hpp). Three files implement it:
+//   primary_supervisor.cpp   what happened, and what is decided about it
+//   supervisor_streams.cpp   the copies: what is streamed, how far it is, the daily replication
+//   supervisor_agent.cpp     the line to the agent
+// Used by the actor's own thread only; others reach it through poster().
+
+#include <caf/actor_cast.hpp>
+#include <caf/send.hpp>
+#include <caf/stateful_actor.hpp>
+#include <caf/typed_event_based_actor.hpp>
+
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "agent-failover/actors/agent_news.hpp"
+#include "agent-failover/actors/operation_tracker.hpp"
+#include "agent-failover/actors/primary_supervisor.hpp"
+#include "agent-failover/actors/server_view.hpp"
+#include "agent-failover/link/agent_connection.hpp"
+#include "agent-failover/policy/action.hpp"
+#include "agent-failover/policy/table.hpp"
+#include "agent-failover/server/worker.hpp"
+
+namespace understudy::actors {
+
+using std::chrono::steady_clock;
+using std::chrono::system_clock;
+
+// What shall be streamed, as the worker finds it when it gets there; one job in its queue at a time.
+struct stream_order {
+  std::mutex mutex;
+  server::streams_wanted wanted;
+  bool queued = false;
+};
+
+// One thing to decide about, with what it brought along.
+struct pending {
+  policy::event event;
+  std::vector<store::freeze_row> frozen;
+  std::string note;
+  std::shared_ptr<command_envelope> command;
+};
+
+class supervisor {
+ public:
+  static inline const char* name = "primary_supervisor";
+
+  void start(supervisor_actor::pointer self, const supervisor_surroundings& around,
+             const v1::ServerSpec& spec, const v1::Settings& settings, supervisor_beginning beginning);
+
+  // Handlers; see actors.hpp.
+  void on_sample(const network::probe_sample& sample);
+  void on_line(const link_report& report);
+  void on_step(const step_report& report);
+  void on_slot(const slot_report& report);
+  void on_health(const network::health_verdict& verdict);
+  void on_conflict(const std::string& address, const std::string& mac);
+  void on_command(const std::shared_ptr<command_envelope>& envelope);
+  void on_application(const std::shared_ptr<application_envelope>& envelope);
+  void on_changed();
+  void on_second();
+  void on_settings(const v1::Settings& settings);
+  void on_own_address(bool held);
+  void on_shutdown();
+  void happen(policy::event event) {
+    enqueue({.event = std::move(event), .frozen = {}, .note = {}, .command = nullptr});
+  }
+
+ private:
+  void enqueue(pending one);
+  void pump();
+  void decide(pending one);
+  store::changes changes_for(const policy::result& result, const pending& one);
+  void make_durable(changes_ptr changes, policy::result result, pending one);
+  void apply(policy::result result, const pending& one);
+  void perform(const policy::action& action);
+  void begin_step(policy::step_id which);
+  void keep_streams();
+  void follow_copy();
+  void follow_agent();
+  void tell_agent();
+  void verify_finished();
+  void watch_pings();
+  void daily();
+  void publish();
+  v1::Event make_event(const policy::action& action, const pending& one) const;
+  // Sends a message to this actor from any thread, as long as it lives.
+  template <class... Ts>
+  auto poster() {
+    return [weak = caf::actor_cast<caf::weak_actor_ptr>(self_)](Ts... values) {
+      if (auto strong = weak.lock())
+        caf::anon_send(caf::actor_cast<supervisor_actor>(strong), std::move(values)...);
+    };
+  }
+
+  supervisor_actor::pointer self_ = nullptr;
+  std::unique_ptr<supervisor_surroundings> around_;
+  v1::ServerSpec spec_;
+  v1::Settings settings_;
+  policy::primary_state machine_;
+  system_clock::time_point since_;
+  std::deque<pending> queue_;
+  bool committing_ = false;
+  bool shutting_down_ = false;
+
+  std::uint64_t step_serial_ = 0;
+  bool databases_wanted_ = false;  // by the state machine
+  bool files_wanted_ = false;
+  bool copy_running_ = false;
+  steady_clock::time_point copy_last_alive_;
+  bool verifying_ = false;
+  std::shared_ptr<stream_order> streams_ = std::make_shared<stream_order>();
+  policy::copy_phase copy_seen_ = policy::copy_phase::cut;
+  bool own_address_ = false;
+  bool probing_ahead_ = false;
+  std::string daily_done_;  // the day for which the daily copy was begun
+
+  bool connected_ = false;
+  std::string agent_trouble_;
+  std::optional<v1::HoldLeaseResponse> agent_;
+  version_verdict versions_;
+  agent_news news_;
+  bool telling_ = false;  // a fence or grant is under way
+  steady_clock::time_point tell_not_before_;
+  std::chrono::nanoseconds round_trip_{0};
+  std::string published_;  // the last state published, serialized
+
+  std::unique_ptr<operation_tracker> operations_;
+  std::shared_ptr<link::agent_connection> link_;
+  std::shared_ptr<server::step_runner> runner_;
+  std::unique_ptr<server::worker> worker_;       // steps and streams
+  std::unique_ptr<server::worker> line_worker_;  // what waits for the agent beside them
+};
+
+}  // namespace understudy::actors

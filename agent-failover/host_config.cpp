@@ -1,0 +1,27 @@
+#include "agent-failover/host_config.hpp"
+
+#include <unistd.h>
+
+#include "common/config/toml_document.hpp"
+#include "common/status/status_macros.hpp"
+
+namespace understudy {
+
+absl::StatusOr<host_config> read_host_config(const std::string& file) {
+  UNDERSTUDY_ASSIGN_OR_RETURN(auto document, config::toml_document::read(file));
+  host_config read;
+  char host_name[256] = {};
+  ::gethostname(host_name, sizeof host_name - 1);
+  config::toml_table root = document.root();
+  read.data_dir = root.path("data_dir", read.data_dir);
+  read.name = root.text("name", host_name);
+  config::toml_table grpc = root.table("grpc");
+  read.grpc_listen = grpc.text("listen", read.grpc_listen);
+  read.grpc_advertise = grpc.text("advertise");
+  config::toml_table security = root.table("security");
+  read.insecure = security.flag("insecure", read.insecure);
+  UNDERSTUDY_RETURN_IF_ERROR(document.finish());
+  return read;
+}
+
+}  // namespace understudy

@@ -1,0 +1,87 @@
+#include "agent-failover/server/copy_layout.hpp"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+
+#include "common/os/file_system.hpp"
+#include "common/status/status_macros.hpp"
+#include "understudy/v1/server.pb.h"
+
+namespace understudy::server {
+namespace {
+
+std::string parent_of(std::string_view path) {
+  const auto slash = path.rfind('/');
+  return slash == 0 ? "/" : std::string(path.substr(0, slash));
+}
+
+}  // namespace
+
+copy_layout::copy_layout(std::string_view data_dir, const v1::ServerSpec& spec)
+    : name_(spec.name()),
+      directory_(spec.local_dir().empty() ? fmt::format("{}/servers/{}", data_dir, spec.name())
+                                          : spec.local_dir()) {}
+
+std::string copy_layout::place_of(std::string_view primary_path) const {
+  return fmt::format("{}/root{}", directory_, primary_path);
+}
+
+std::string copy_layout::symlink_of(std::string_view catalog) const {
+  return fmt::format("{}/db/{}_{}.db", directory_, name_, catalog);
+}
+
+absl::Status copy_layout::prepare(os::file_system& fs, const v1::ServerSpec& spec) const {
+  for (const char* below : {"/root", "/db", "/set-aside", "/run"}) {
+    UNDERSTUDY_RETURN_IF_ERROR(os::make_directories(fs, directory_ + below));
+  }
+  for (const auto& tree : spec.files()) {
+    UNDERSTUDY_RETURN_IF_ERROR(os::make_directories(fs, place_of(tree.base())));
+  }
+  UNDERSTUDY_ASSIGN_OR_RETURN(auto links, fs.open_root(directory_ + "/db"));
+  for (const auto& database : spec.databases()) {
+    UNDERSTUDY_RETURN_IF_ERROR(os::make_directories(fs, parent_of(place_of(database.path()))));
+    const std::string link = fmt::format("{}_{}.db", name_, database.catalog());
+    const std::string target = "../root" + database.path();
+    if (auto present = links->read_symlink(link); present.ok() && *present == target) continue;
+    if (absl::Status removed = links->remove_file(link); !removed.ok() && !absl::IsNotFound(removed))
+      return removed;
+    UNDERSTUDY_RETURN_IF_ERROR(links->make_symlink(target, link));
+  }
+  return links->sync();
+}
+
+std::vector<std::string> presented_directories(const v1::ServerSpec& spec) {
+  std::vector<std::string> all;
+  for (const auto& database : spec.databases()) all.push_back(parent_of(database.path()));
+  for (const auto& tree : spec.files()) all.push_back(tree.base());
+  std::sort(all.begin(), all.end());
+  std::vector<std::string> outermost;
+  for (const auto& directory : all) {
+    if (outermost.empty() ||
+        (directory != outermost.back() && !directory.starts_with(outermost.back() + "/"))) {
+      outermost.push_back(directory);
+    }
+  }
+  return outermost;
+}
+
+absl::Status check_primary_path(std::string_view path) {
+  if (path.empty() || path.front() != '/') {
+    return absl::InvalidArgumentError(fmt::format("\"{}\" is not an absolute path", path));
+  }
+  if (path.find('\0') != std::string_view::npos) return absl::InvalidArgumentError("a path holds a NUL byte");
+  std::string_view rest = path.substr(1);
+  while (true) {
+    const auto slash = rest.find('/');
+    const std::string_view part = rest.substr(0, slash);
+    if (part.empty() || part == "." || part == "..") {
+      return absl::InvalidArgumentError(
+          fmt::format("\"{}\" has an empty, \".\" or \"..\" component: write the plain path", path));
+    }
+    if (slash == std::string_view::npos) return absl::OkStatus();
+    rest = rest.substr(slash + 1);
+  }
+}
+
+}  // namespace understudy::server

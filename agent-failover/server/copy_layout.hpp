@@ -1,0 +1,53 @@
+#pragma once
+
+// Where things lie in a server's directory on the failover host:
+//   root/var/lib/pbx/ctserver.db    the copies, at the primary's own paths
+//   root/var/lib/pbx/vm/...
+//   db/NAME_CATALOG.db              a symlink to each database, as the classic product names it
+//   set-aside/...                   data of the losing side of a failback
+//   run/                            pid records and output of the stand-in applications
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+namespace understudy::os {
+class file_system;
+}
+namespace understudy::v1 {
+class ServerSpec;
+}
+
+namespace understudy::server {
+
+class copy_layout {
+ public:
+  // `data_dir`: of understudyd. The server's local_dir wins where it is set.
+  copy_layout(std::string_view data_dir, const v1::ServerSpec& spec);
+
+  const std::string& directory() const { return directory_; }
+  // The place of a path of the primary, which is absolute and without "..".
+  std::string place_of(std::string_view primary_path) const;
+  std::string symlink_of(std::string_view catalog) const;
+  std::string set_aside() const { return directory_ + "/set-aside"; }
+  std::string run() const { return directory_ + "/run"; }
+
+  // Makes the directories and the symlinks, durably. Existing ones are kept.
+  absl::Status prepare(os::file_system& fs, const v1::ServerSpec& spec) const;
+
+ private:
+  std::string name_;
+  std::string directory_;
+};
+
+// The primary's directories that a stand-in sees at their original paths: the directory of each database and
+// the base of each file tree, without those that lie inside another one.
+std::vector<std::string> presented_directories(const v1::ServerSpec& spec);
+
+// Absolute, no empty, "." or ".." component, no NUL: fit to be mirrored below root/.
+absl::Status check_primary_path(std::string_view path);
+
+}  // namespace understudy::server

@@ -1,0 +1,164 @@
+#include "agent-failover/server/replication.hpp"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "agent-failover/server/database_lane.hpp"
+#include "agent-failover/server/file_lane.hpp"
+#include "agent-failover/server/timed_wait.hpp"
+#include "common/os/file_system.hpp"
+#include "common/status/status_macros.hpp"
+
+namespace understudy::server {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+
+constexpr milliseconds drain_poll{5};  // drained streams report themselves; this only bounds a missed report
+
+}  // namespace
+
+replication::replication(os::file_system& fs, const copy_layout& layout, const v1::ServerSpec& spec,
+                         std::function<void()> on_change)
+    : fs_(fs), layout_(layout), spec_(spec) {
+  for (const auto& database : spec_.databases()) {
+    databases_.push_back(std::make_unique<database_lane>(fs_, spec_.name(), database.catalog(),
+                                                         layout_.place_of(database.path()), on_change));
+  }
+  for (int i = 0; i < spec_.files_size(); ++i) {
+    files_.push_back(
+        std::make_unique<file_lane>(fs_, spec_, static_cast<std::uint32_t>(i), layout_, on_change));
+  }
+}
+
+replication::~replication() {
+  stop();
+}
+
+absl::Status replication::open() {
+  UNDERSTUDY_RETURN_IF_ERROR(layout_.prepare(fs_, spec_));
+  for (auto& lane : databases_) UNDERSTUDY_RETURN_IF_ERROR(lane->open());
+  for (auto& lane : files_) UNDERSTUDY_RETURN_IF_ERROR(lane->open());
+  return absl::OkStatus();
+}
+
+void replication::keep(const std::shared_ptr<grpc::Channel>& channel, streams_wanted wanted) {
+  const auto now = steady_clock::now();
+  for (auto& lane : databases_) {
+    if (!wanted.databases || !channel) {
+      lane->stop();
+    } else if (!lane->running() && lane->may_start(now)) {
+      lane->start(channel);
+    }
+  }
+  for (auto& lane : files_) {
+    if (!wanted.files || !channel) {
+      lane->stop();
+    } else if (!lane->running() && lane->may_start(now)) {
+      lane->start(channel);
+    }
+  }
+}
+
+void replication::stop() {
+  for (auto& lane : databases_) lane->stop();
+  for (auto& lane : files_) lane->stop();
+}
+
+absl::Status replication::drain(milliseconds timeout) {
+  for (auto& lane : databases_) lane->drain();
+  for (auto& lane : files_) lane->drain();
+  const auto deadline = steady_clock::now() + timeout;
+  timed_wait poll;
+  for (;;) {
+    std::string missing;
+    const auto note = [&](const auto& lane, const std::string& name) {
+      if (!lane->drained()) missing += (missing.empty() ? "" : ", ") + name;
+    };
+    for (auto& lane : databases_) note(lane, lane->catalog());
+    for (auto& lane : files_) note(lane, lane->base());
+    if (missing.empty()) return absl::OkStatus();
+    for (auto& lane : databases_) {
+      if (!lane->running() && !lane->drained()) {
+        return absl::UnavailableError(
+            fmt::format("the stream of {} ended before everything was sent", lane->catalog()));
+      }
+    }
+    if (steady_clock::now() >= deadline) {
+      return absl::DeadlineExceededError(
+          fmt::format("not everything arrived within {} s: {}", timeout.count() / 1000, missing));
+    }
+    poll.until(steady_clock::now() + drain_poll, [] { return false; });
+  }
+}
+
+absl::StatusOr<std::vector<store::freeze_row>> replication::registers() {
+  std::vector<store::freeze_row> rows;
+  for (auto& lane : databases_) {
+    UNDERSTUDY_ASSIGN_OR_RETURN(store::freeze_row row, lane->image());
+    rows.push_back(std::move(row));
+  }
+  return rows;
+}
+
+absl::Status replication::verify(const std::vector<store::freeze_row>& frozen) {
+  UNDERSTUDY_ASSIGN_OR_RETURN(const std::vector<store::freeze_row> now, registers());
+  for (const auto& row : now) {
+    auto recorded =
+        std::find_if(frozen.begin(), frozen.end(), [&](const auto& f) { return f.catalog == row.catalog; });
+    if (recorded == frozen.end() || recorded->hash != row.hash || recorded->pages != row.pages) {
+      return absl::DataLossError(fmt::format("the copy of {} is not what was frozen", row.catalog));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status replication::release_to_stand_in() {
+  stop();
+  for (auto& lane : databases_) UNDERSTUDY_RETURN_IF_ERROR(lane->release());
+  for (auto& lane : files_) UNDERSTUDY_RETURN_IF_ERROR(lane->release());
+  return absl::OkStatus();
+}
+
+absl::Status replication::take_back() {
+  for (auto& lane : databases_) UNDERSTUDY_RETURN_IF_ERROR(lane->take_back());
+  return absl::OkStatus();
+}
+
+void replication::verify_with_primary() {
+  stop();
+}
+
+std::vector<v1::CopyStatus> replication::databases() const {
+  std::vector<v1::CopyStatus> all;
+  for (const auto& lane : databases_) all.push_back(lane->status());
+  return all;
+}
+
+std::vector<v1::CopyStatus> replication::files() const {
+  std::vector<v1::CopyStatus> all;
+  for (const auto& lane : files_) all.push_back(lane->status());
+  return all;
+}
+
+bool replication::complete() const {
+  return std::all_of(databases_.begin(), databases_.end(),
+                     [](const auto& lane) { return lane->complete(); }) &&
+         std::all_of(files_.begin(), files_.end(), [](const auto& lane) { return lane->complete(); });
+}
+
+bool replication::bulk() const {
+  return std::any_of(databases_.begin(), databases_.end(), [](const auto& lane) { return lane->bulk(); }) ||
+         std::any_of(files_.begin(), files_.end(), [](const auto& lane) { return lane->bulk(); });
+}
+
+std::chrono::system_clock::time_point replication::last_durable_commit() const {
+  std::chrono::system_clock::time_point last;
+  for (const auto& lane : databases_) last = std::max(last, lane->last_durable_commit());
+  return last;
+}
+
+}  // namespace understudy::server

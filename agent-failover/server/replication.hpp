@@ -1,0 +1,87 @@
+#pragma once
+
+// The copies of one server and the streams that keep them in step.
+//
+// Threads: all functions but the snapshots are for one thread at a time (the server's worker) and may block
+// for as long as a disk needs. Snapshots: any thread. `on_change` comes on stream threads and must only post
+// onwards.
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "agent-failover/server/copy_layout.hpp"
+#include "agent-failover/store/state_store.hpp"
+#include "understudy/v1/server.pb.h"
+
+namespace grpc {
+class Channel;
+}
+namespace understudy::os {
+class file_system;
+}
+
+namespace understudy::server {
+
+class database_lane;
+class file_lane;
+
+// What shall run.
+struct streams_wanted {
+  bool databases = false;
+  bool files = false;
+  friend bool operator==(const streams_wanted&, const streams_wanted&) = default;
+};
+
+class replication {
+ public:
+  replication(os::file_system& fs, const copy_layout& layout, const v1::ServerSpec& spec,
+              std::function<void()> on_change);
+  ~replication();
+
+  // Makes the directories and opens every copy that is there.
+  absl::Status open();
+
+  // Starts what is wanted and not running, with back-off after a failure; stops what is not wanted.
+  void keep(const std::shared_ptr<grpc::Channel>& channel, streams_wanted wanted);
+  // Ends every stream; what was received whole is durable on return.
+  void stop();
+  // Asks every stream for its planned end and waits for it: the copies then hold everything that the primary
+  // committed. kDeadlineExceeded names the ones that did not get there.
+  absl::Status drain(std::chrono::milliseconds timeout);
+
+  // The images as they are, with the time of the last durable commit. Streams are stopped.
+  absl::StatusOr<std::vector<store::freeze_row>> registers();
+  // Every database is there, and its register is what the freeze recorded.
+  absl::Status verify(const std::vector<store::freeze_row>& frozen);
+  // Folds everything and lets go of the files: the stand-in opens plain databases.
+  absl::Status release_to_stand_in();
+  // Takes the copies back after the stand-in ended, with what it wrote.
+  absl::Status take_back();
+  // Compares every copy with the primary now: streams are restarted, which begins with a comparison of
+  // hashes.
+  void verify_with_primary();
+
+  std::vector<v1::CopyStatus> databases() const;
+  std::vector<v1::CopyStatus> files() const;
+  // True: every database and file tree has been in step once, so that a takeover has something to stand on.
+  bool complete() const;
+  // True: a first or large copy is under way.
+  bool bulk() const;
+  // When the newest durable commit of any database was seen at the primary.
+  std::chrono::system_clock::time_point last_durable_commit() const;
+
+ private:
+  std::vector<std::unique_ptr<database_lane>> databases_;
+  std::vector<std::unique_ptr<file_lane>> files_;
+  os::file_system& fs_;
+  const copy_layout layout_;
+  const v1::ServerSpec spec_;
+};
+
+}  // namespace understudy::server

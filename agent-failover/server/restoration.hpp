@@ -1,0 +1,69 @@
+#pragma once
+
+// The way back: the copies of one server, with what the stand-in wrote, into images beside the primary's own
+// data, which are put in place only at the end.
+//
+// Threads: one at a time (the server's worker); progress(): any.
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "agent-failover/server/copy_layout.hpp"
+#include "agent-failover/store/state_store.hpp"
+#include "understudy/v1/primary_agent.pb.h"
+#include "understudy/v1/server.pb.h"
+
+namespace grpc {
+class Channel;
+}
+namespace understudy::capture {
+class capture_engine;
+}
+
+namespace understudy::server {
+
+struct restoration_progress {
+  std::string phase;
+  std::uint64_t bytes_done = 0;
+  std::uint64_t bytes_total = 0;
+};
+
+class restoration {
+ public:
+  restoration(capture::capture_engine& engine, const copy_layout& layout, const v1::ServerSpec& spec,
+              std::function<void()> on_change);
+  ~restoration();
+
+  // Starts a stream per database and file tree. The agent refuses unless it is fenced and its applications
+  // are down.
+  absl::Status begin(const std::shared_ptr<grpc::Channel>& channel, std::uint64_t epoch);
+  // Until every stream follows its source, that is: the heal is done while the stand-in goes on serving.
+  absl::Status wait_in_step(std::chrono::milliseconds timeout);
+  // The stand-in has stopped: everything it committed is durable on the primary when this returns.
+  absl::Status drain(std::chrono::milliseconds timeout);
+  // Puts every image in place. `base`: the images at takeover, by which the agent tells whether its own data
+  // went on without us. Returns the directories where data was set aside. kFailedPrecondition: a choice is
+  // needed.
+  absl::StatusOr<std::vector<std::string>> adopt(const std::vector<store::freeze_row>& base,
+                                                 v1::DivergedChoice choice);
+  void stop();
+
+  restoration_progress progress() const;
+
+ private:
+  class way;       // of one database
+  class tree_way;  // of one file tree
+  capture::capture_engine& engine_;
+  const copy_layout layout_;
+  const v1::ServerSpec spec_;
+  const std::function<void()> on_change_;
+  std::vector<std::unique_ptr<way>> databases_;
+  std::vector<std::unique_ptr<tree_way>> trees_;
+};
+
+}  // namespace understudy::server

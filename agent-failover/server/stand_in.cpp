@@ -1,0 +1,117 @@
+#include "agent-failover/server/stand_in.hpp"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <cctype>
+#include <utility>
+
+#include "agent-primary/application/application_proto.hpp"
+#include "agent-primary/application/application_set.hpp"
+#include "common/status/status_macros.hpp"
+
+namespace understudy::server {
+namespace {
+
+using application::application_definition;
+using application::application_state;
+
+constexpr std::chrono::seconds control_deadline{90};
+constexpr std::chrono::milliseconds own_grace{0};  // each application's own
+
+// "ctserver-2" -> "CTSERVER_2": fit for a variable's name.
+std::string variable_name(const std::string& catalog) {
+  std::string name = catalog;
+  std::transform(name.begin(), name.end(), name.begin(),
+                 [](unsigned char c) { return std::isalnum(c) ? static_cast<char>(std::toupper(c)) : '_'; });
+  return name;
+}
+
+}  // namespace
+
+std::vector<application_definition> stand_in_definitions(const v1::ServerSpec& spec,
+                                                         const copy_layout& layout,
+                                                         const std::string& application_dir) {
+  std::vector<application_definition> all;
+  for (const auto& described : spec.applications()) {
+    application_definition one = application::from_proto(described);
+    one.environment.push_back("UNDERSTUDY_SERVER=" + spec.name());
+    for (const auto& database : spec.databases()) {
+      one.environment.push_back(fmt::format("UNDERSTUDY_DB_{}={}", variable_name(database.catalog()),
+                                            layout.place_of(database.path())));
+    }
+    for (int i = 0; i < spec.files_size(); ++i) {
+      one.environment.push_back(
+          fmt::format("UNDERSTUDY_FILES_{}={}", i, layout.place_of(spec.files(i).base())));
+    }
+    if (spec.present() != v1::PRESENTATION_ENVIRONMENT) {
+      for (const auto& directory : presented_directories(spec)) {
+        one.binds.push_back({.source = layout.place_of(directory), .target = directory});
+      }
+    }
+    if (one.working_directory.empty()) one.working_directory = application_dir;
+    all.push_back(std::move(one));
+  }
+  return all;
+}
+
+stand_in::stand_in(const v1::ServerSpec& spec, const copy_layout& layout, std::string application_dir,
+                   std::function<void()> on_change)
+    : spec_(spec),
+      layout_(layout),
+      application_dir_(std::move(application_dir)),
+      on_change_(std::move(on_change)) {}
+
+stand_in::~stand_in() = default;
+
+absl::Status stand_in::open() {
+  if (set_) return absl::OkStatus();
+  UNDERSTUDY_ASSIGN_OR_RETURN(
+      set_, application::application_set::open(stand_in_definitions(spec_, layout_, application_dir_),
+                                               {.state_directory = layout_.run(),
+                                                .subject = spec_.name(),
+                                                .on_change = [this](const auto&) { on_change_(); }}));
+  return absl::OkStatus();
+}
+
+absl::Status stand_in::start(std::chrono::milliseconds timeout) {
+  UNDERSTUDY_RETURN_IF_ERROR(open());
+  return set_->wait_start_all(timeout);
+}
+
+absl::Status stand_in::stop(std::chrono::milliseconds timeout) {
+  UNDERSTUDY_RETURN_IF_ERROR(open());
+  return set_->wait_stop_all(own_grace, timeout);
+}
+
+absl::Status stand_in::control(const std::string& application, v1::ApplicationCommand what) {
+  UNDERSTUDY_RETURN_IF_ERROR(open());
+  const auto command = what == v1::APPLICATION_COMMAND_START  ? application::command::start
+                       : what == v1::APPLICATION_COMMAND_STOP ? application::command::stop
+                                                              : application::command::restart;
+  return set_->wait_control(application, command, control_deadline);
+}
+
+std::vector<v1::ApplicationStatus> stand_in::status() const {
+  std::vector<v1::ApplicationStatus> all;
+  if (!set_) return all;
+  for (const auto& one : set_->status()) all.push_back(application::to_proto(one));
+  return all;
+}
+
+bool stand_in::up() const {
+  return set_ && !set_->all_down();
+}
+
+absl::Status stand_in::healthy() const {
+  if (!set_) return absl::FailedPreconditionError("the stand-in was not started");
+  for (const auto& one : set_->status()) {
+    if (one.state != application_state::running) {
+      return absl::UnavailableError(
+          fmt::format("{} is {}: {}", one.name, application::to_string(one.state), one.last_event));
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace understudy::server

@@ -1,0 +1,350 @@
+#include "agent-failover/server/step_runner.hpp"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "agent-failover/link/agent_connection.hpp"
+#include "agent-failover/network/address_claim.hpp"
+#include "agent-failover/server/hook.hpp"
+#include "agent-failover/server/timed_wait.hpp"
+#include "common/log/log.hpp"
+#include "common/status/status_macros.hpp"
+#include "common/status/status_text.hpp"
+
+namespace understudy::server {
+namespace {
+
+using policy::failure;
+using policy::step_id;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using std::chrono::steady_clock;
+
+// A dead primary must not cost a takeover its time: it was silent for the whole detection already.
+constexpr milliseconds fence_a_silent_one{150};
+constexpr seconds stop_primary_timeout{60};  // applications stop one after the other, 10 s of grace each
+constexpr seconds drain_timeout{60};
+constexpr seconds start_timeout{90};  // the application's own start; its check included
+constexpr seconds stop_timeout{60};
+constexpr seconds check_timeout{30};
+constexpr milliseconds check_poll{20};
+constexpr seconds reverse_heal_timeout{24 * 3600};  // a whole disk over a slow line; an operator may cancel
+constexpr seconds grant_timeout{30};
+constexpr milliseconds describe_timeout{10000};
+constexpr seconds start_primary_timeout{120};
+constexpr seconds reconnect_timeout{10};        // after the address moved, the agent is met again under it
+constexpr milliseconds fresh_probe{10000};      // an address found free this recently is taken as free
+constexpr milliseconds full_probe_needs{8000};  // RFC 5227 takes 4 to 7 s
+
+// How the state machine hears of a failure.
+failure kind_of(step_id which, const absl::Status& status) {
+  if (which == step_id::verify_copy) return failure::copy_stale;
+  if (which == step_id::pre_hook) return failure::hook_veto;
+  if (which == step_id::address_probe && absl::IsAlreadyExists(status)) return failure::address_in_use;
+  if (which == step_id::set_aside && absl::IsFailedPrecondition(status)) return failure::diverged;
+  if (which == step_id::reverse_heal && absl::IsAborted(status)) return failure::diverged;
+  if (absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status)) return failure::unreachable;
+  return failure::other;
+}
+
+v1::DivergedChoice to_proto(policy::diverged_choice choice) {
+  switch (choice) {
+    case policy::diverged_choice::none:
+      return v1::DIVERGED_CHOICE_UNSPECIFIED;
+    case policy::diverged_choice::discard_primary:
+      return v1::DIVERGED_CHOICE_DISCARD_PRIMARY;
+    case policy::diverged_choice::keep_primary:
+      return v1::DIVERGED_CHOICE_KEEP_PRIMARY;
+  }
+  return v1::DIVERGED_CHOICE_UNSPECIFIED;
+}
+
+}  // namespace
+
+step_runner::step_runner(parts given, const v1::ServerSpec& spec, const v1::Settings& settings, callbacks on)
+    : parts_(std::move(given)),
+      spec_(spec),
+      on_(std::move(on)),
+      layout_(parts_.data_dir, spec_),
+      copies_(parts_.fs, layout_, spec_, on_.changed),
+      stand_in_(spec_, layout_, settings.application_dir(), on_.changed),
+      addresses_(spec_, settings, on_.conflict),
+      shared_address_(spec_.assume_ip() && spec_.service_addresses().empty()) {}
+
+absl::Status step_runner::open() {
+  return copies_.open();
+}
+
+step_outcome step_runner::run(const step_context& context) {
+  cancelled_ = false;
+  step_outcome outcome;
+  const auto begun = steady_clock::now();
+  bool stand_in_ran = false;
+  absl::Status status = dispatch(context, outcome);
+  if (context.which == step_id::start_application) stand_in_ran = !status.ok() && stand_in_.up();
+  const auto took = std::chrono::duration_cast<milliseconds>(steady_clock::now() - begun);
+  if (status.ok()) {
+    log::info(spec_.name(), "{} done in {} ms", policy::to_string(context.which), took.count());
+    outcome.event = policy::done(context.which);
+  } else {
+    log::warning(spec_.name(), "{} failed after {} ms: {}", policy::to_string(context.which), took.count(),
+                 message_of(status));
+    drop_way_back_of(context.which);
+    outcome.event = policy::failed(context.which, kind_of(context.which, status),
+                                   std::string(message_of(status)), stand_in_ran);
+  }
+  return outcome;
+}
+
+absl::Status step_runner::dispatch(const step_context& context, step_outcome& outcome) {
+  switch (context.which) {
+    case step_id::none:
+      return absl::OkStatus();
+    case step_id::claim_right:
+      return absl::OkStatus();  // compat: nobody else could hold a lease
+    case step_id::stop_primary:
+      return stop_primary(context);
+    case step_id::drain_primary:
+      return copies_.drain(drain_timeout);
+    case step_id::freeze_apply:
+      return freeze(outcome);
+    case step_id::verify_copy:
+      return copies_.verify(frozen_);
+    case step_id::pre_hook:
+      return hook(spec_.pre_hook(), "pre-hook");
+    case step_id::fence:
+    case step_id::fence_again:
+      return fence(context);
+    case step_id::address_probe:
+      return probe();
+    case step_id::add_address:
+      return add_addresses();
+    case step_id::start_application:
+      return start_application(outcome);
+    case step_id::application_check:
+      return check_application();
+    case step_id::announce:
+      addresses_.announce();
+      return absl::OkStatus();
+    case step_id::post_hook:
+      return hook(spec_.post_hook(), "post-hook");
+    case step_id::return_address:
+      return release_addresses();
+    case step_id::return_right:
+      // The agent hears of it when it is there again, if it is not now.
+      if (absl::Status told = grant(context, true); !told.ok()) {
+        log::info(spec_.name(), "the agent is told later that it has the right: {}", message_of(told));
+      }
+      return absl::OkStatus();
+    case step_id::stop_application:
+    case step_id::stop_stand_in:
+      return stop_application();
+    case step_id::fold_copy:
+      return copies_.take_back();
+    case step_id::give_up_address:
+    case step_id::release_address:
+      return release_addresses();
+    case step_id::reverse_heal:
+      return reverse_heal(context);
+    case step_id::drain:
+      return way_back_ ? way_back_->drain(drain_timeout) : absl::FailedPreconditionError("no stream is open");
+    case step_id::set_aside:
+      return set_aside(context, outcome);
+    case step_id::verify_equal:
+      return absl::OkStatus();  // the agent adopted the image only because its hashes were equal
+    case step_id::hand_over:
+      return absl::OkStatus();  // recorded by the state machine's own commit
+    case step_id::start_primary:
+      return grant(context, true);
+  }
+  return absl::InternalError("unknown step");
+}
+
+v1::HoldLeaseRequest step_runner::fence_request(const step_context& context) const {
+  v1::HoldLeaseRequest request;
+  auto& order = *request.mutable_fence();
+  order.set_epoch(context.epoch);
+  order.set_owner(parts_.host_name);
+  order.set_reason(fmt::format("{} stands in", parts_.host_name));
+  *order.mutable_service_addresses() = spec_.service_addresses();
+  return request;
+}
+
+absl::Status step_runner::stop_primary(const step_context& context) {
+  return parts_.agent.exchange(fence_request(context), stop_primary_timeout).status();
+}
+
+absl::Status step_runner::fence(const step_context& context) {
+  const milliseconds timeout = context.why == policy::cause::planned || context.which == step_id::fence_again
+                                   ? milliseconds(stop_primary_timeout)
+                                   : fence_a_silent_one;
+  auto answer = parts_.agent.exchange(fence_request(context), timeout);
+  if (!answer.ok() && context.why == policy::cause::planned) return answer.status();
+  if (!answer.ok()) log::info(spec_.name(), "the primary cannot be told: {}", message_of(answer.status()));
+  return absl::OkStatus();
+}
+
+absl::Status step_runner::freeze(step_outcome& outcome) {
+  copies_.stop();
+  UNDERSTUDY_ASSIGN_OR_RETURN(outcome.frozen, copies_.registers());
+  frozen_ = outcome.frozen;
+  return absl::OkStatus();
+}
+
+void step_runner::probe_ahead(milliseconds time_left) {
+  ahead_ = addresses_.probe(time_left >= full_probe_needs ? network::acd_timings{} : network::quick_acd);
+  ahead_at_ = steady_clock::now();
+  if (!ahead_.ok()) log::info(spec_.name(), "probing ahead of a takeover: {}", message_of(ahead_));
+}
+
+absl::Status step_runner::probe() {
+  if (ahead_.ok() && steady_clock::now() - ahead_at_ < fresh_probe) return absl::OkStatus();
+  return addresses_.probe(network::quick_acd);
+}
+
+absl::Status step_runner::add_addresses() {
+  // Before the address is ours: once it is, pings and the agent's line would reach this host itself.
+  if (shared_address_) on_.own_address_held(true);
+  absl::Status added = addresses_.add();
+  if (!added.ok() && shared_address_) on_.own_address_held(false);
+  return added;
+}
+
+absl::Status step_runner::release_addresses() {
+  UNDERSTUDY_RETURN_IF_ERROR(addresses_.release());
+  if (shared_address_) on_.own_address_held(false);
+  return absl::OkStatus();
+}
+
+absl::Status step_runner::start_application(step_outcome& outcome) {
+  if (!stand_in_.up()) {
+    UNDERSTUDY_RETURN_IF_ERROR(copies_.release_to_stand_in());
+    outcome.note = "the stand-in begins with what was durable";
+  }
+  return stand_in_.start(start_timeout);
+}
+
+absl::Status step_runner::check_application() {
+  const auto deadline = steady_clock::now() + check_timeout;
+  timed_wait poll;
+  for (;;) {
+    absl::Status healthy = stand_in_.healthy();
+    if (healthy.ok() || steady_clock::now() >= deadline || cancelled_) return healthy;
+    poll.until(steady_clock::now() + check_poll, [] { return false; });
+  }
+}
+
+absl::Status step_runner::stop_application() {
+  UNDERSTUDY_RETURN_IF_ERROR(stand_in_.stop(stop_timeout));
+  if (stand_in_.up()) return absl::UnavailableError("the stand-in does not stop");
+  return absl::OkStatus();
+}
+
+absl::Status step_runner::hook(const google::protobuf::RepeatedPtrField<std::string>& command,
+                               const char* name) {
+  if (command.empty()) return absl::OkStatus();
+  return run_hook({command.begin(), command.end()}, {"UNDERSTUDY_SERVER=" + spec_.name()}, name);
+}
+
+absl::Status step_runner::grant(const step_context& context, bool start_applications) {
+  v1::HoldLeaseRequest request;
+  auto& order = *request.mutable_grant();
+  order.set_epoch(context.epoch);
+  order.set_start_applications(start_applications);
+  *order.mutable_service_addresses() = spec_.service_addresses();
+  // With a shared address the line was led elsewhere until a moment ago.
+  const auto deadline = steady_clock::now() + reconnect_timeout;
+  timed_wait poll;
+  while (!parts_.agent.connected() && context.which == step_id::start_primary &&
+         steady_clock::now() < deadline && !cancelled_) {
+    poll.until(steady_clock::now() + check_poll, [] { return false; });
+  }
+  return parts_.agent
+      .exchange(std::move(request),
+                start_applications ? milliseconds(start_primary_timeout) : milliseconds(grant_timeout))
+      .status();
+}
+
+// Both sides were written when the primary's image is not the one that the takeover froze. Asked before
+// anything is sent, so that a failback without a choice changes nothing there; the agent asks again before it
+// puts an image in place.
+absl::Status step_runner::check_divergence(const step_context& context) {
+  if (context.choice != policy::diverged_choice::none) return absl::OkStatus();
+  UNDERSTUDY_ASSIGN_OR_RETURN(const v1::DescribeResponse there, parts_.agent.describe(describe_timeout));
+  std::string diverged;
+  for (const auto& database : there.databases()) {
+    const auto frozen = std::find_if(frozen_.begin(), frozen_.end(),
+                                     [&](const auto& row) { return row.catalog == database.catalog(); });
+    if (frozen == frozen_.end() || database.status().phase() != v1::SourceStatus::PHASE_READY) continue;
+    const auto& image = database.status().image();
+    if (image.hash().high() == frozen->hash.high && image.hash().low() == frozen->hash.low) continue;
+    diverged += (diverged.empty() ? "" : ", ") + database.catalog();
+  }
+  if (diverged.empty()) return absl::OkStatus();
+  return absl::AbortedError(
+      fmt::format("the primary holds commits that this host never had ({}): choose with --discard-primary "
+                  "(the stand-in's data wins) or "
+                  "--keep-primary (the primary's wins); the loser is set aside",
+                  diverged));
+}
+
+absl::Status step_runner::reverse_heal(const step_context& context) {
+  auto answer = parts_.agent.exchange(fence_request(context), stop_primary_timeout);
+  if (!answer.ok()) return answer.status();
+  UNDERSTUDY_RETURN_IF_ERROR(check_divergence(context));
+  auto back = std::make_unique<restoration>(parts_.capture, layout_, spec_, on_.changed);
+  UNDERSTUDY_RETURN_IF_ERROR(back->begin(parts_.agent.channel(), context.epoch));
+  restoration* running = back.get();
+  {
+    std::lock_guard lock(way_back_mutex_);
+    way_back_ = std::move(back);
+  }
+  // In slices, so that a cancelled failback does not wait for the heal.
+  const auto deadline = steady_clock::now() + reverse_heal_timeout;
+  for (;;) {
+    absl::Status status = running->wait_in_step(milliseconds{500});
+    if (!absl::IsDeadlineExceeded(status) || steady_clock::now() >= deadline) return status;
+    if (cancelled_) return absl::CancelledError("cancelled");
+  }
+}
+
+absl::Status step_runner::set_aside(const step_context& context, step_outcome& outcome) {
+  if (!way_back_) return absl::FailedPreconditionError("no stream is open");
+  auto directories = way_back_->adopt(frozen_, to_proto(context.choice));
+  if (!directories.ok()) return directories.status();
+  for (const auto& directory : *directories)
+    outcome.note += fmt::format("{}set aside at {}", outcome.note.empty() ? "" : "; ", directory);
+  std::lock_guard lock(way_back_mutex_);
+  way_back_.reset();
+  return absl::OkStatus();
+}
+
+// A failback that is given up leaves no stream behind: the next one begins with a comparison again.
+void step_runner::drop_way_back_of(policy::step_id which) {
+  if (which != step_id::reverse_heal && which != step_id::stop_stand_in && which != step_id::drain &&
+      which != step_id::set_aside)
+    return;
+  std::lock_guard lock(way_back_mutex_);
+  way_back_.reset();
+}
+
+void step_runner::adopt_running(bool addresses_held, std::vector<store::freeze_row> frozen) {
+  frozen_ = std::move(frozen);
+  if (absl::Status opened = stand_in_.open(); !opened.ok()) {
+    log::error(spec_.name(), "the stand-in's processes cannot be found again: {}", message_of(opened));
+  }
+  if (!addresses_held) return;
+  if (absl::Status added = add_addresses(); !added.ok()) {
+    log::error(spec_.name(), "the addresses cannot be held again: {}", message_of(added));
+  }
+  addresses_.announce();
+}
+
+restoration_progress step_runner::way_back() const {
+  std::lock_guard lock(way_back_mutex_);
+  return way_back_ ? way_back_->progress() : restoration_progress{};
+}
+
+}  // namespace understudy::server
