@@ -27,8 +27,8 @@ using environment = std::function<std::optional<std::string>(const std::string&)
 // another.
 std::string config_path(const environment& variable);
 
-// The file, where there is one, with UNDERSTUDY_HOST, _TOKEN, _CA and _INSECURE=1 over it. INVALID_ARGUMENT says
-// file:line:column and the nearest valid key.
+// The file, where there is one, with UNDERSTUDY_HOST, _TOKEN, _CA and _INSECURE=1 over it. INVALID_ARGUMENT
+// says file:line:column and the nearest valid key.
 absl::StatusOr<ctl_config> load_config(const std::string& path, const environment& variable);
 
 // The text of a file in which `token = "..."` stands, other lines as they were.

@@ -22,20 +22,28 @@ listener_slot& listener() {
 
 spdlog::level::level_enum native(level severity) {
   switch (severity) {
-    case level::debug: return spdlog::level::debug;
-    case level::info: return spdlog::level::info;
-    case level::warning: return spdlog::level::warn;
-    case level::error: return spdlog::level::err;
+    case level::debug:
+      return spdlog::level::debug;
+    case level::info:
+      return spdlog::level::info;
+    case level::warning:
+      return spdlog::level::warn;
+    case level::error:
+      return spdlog::level::err;
   }
   return spdlog::level::info;
 }
 
 int journal_priority(level severity) {
   switch (severity) {
-    case level::debug: return 7;
-    case level::info: return 6;
-    case level::warning: return 4;
-    case level::error: return 3;
+    case level::debug:
+      return 7;
+    case level::info:
+      return 6;
+    case level::warning:
+      return 4;
+    case level::error:
+      return 3;
   }
   return 6;
 }

@@ -1,7 +1,7 @@
 #pragma once
 
-// 128-bit hashes of pages, and the array of them that stands for a database image. The XOR of all of them is the
-// register by which two sides state at any time whether their images are equal; not secret, not keyed.
+// 128-bit hashes of pages, and the array of them that stands for a database image. The XOR of all of them is
+// the register by which two sides state at any time whether their images are equal; not secret, not keyed.
 // XXH3-128 of the page, seeded with its number, so that two pages exchanged do not cancel.
 
 #include <cstddef>

@@ -108,8 +108,10 @@ std::array<std::byte, wal_frame_header_bytes> encode_frame_header(std::uint32_t 
   return bytes;
 }
 
-std::optional<wal_index_header> parse_wal_index(std::span<const std::byte, 2 * wal_index_header_bytes> bytes) {
-  if (std::memcmp(bytes.data(), &bytes[wal_index_header_bytes], wal_index_header_bytes) != 0) return std::nullopt;
+std::optional<wal_index_header> parse_wal_index(
+    std::span<const std::byte, 2 * wal_index_header_bytes> bytes) {
+  if (std::memcmp(bytes.data(), &bytes[wal_index_header_bytes], wal_index_header_bytes) != 0)
+    return std::nullopt;
   const std::byte* p = bytes.data();
   if (std::to_integer<int>(p[12]) == 0) return std::nullopt;
   // aCksum[2] at offset 40 covers the 40 bytes before it, in native order (walIndexTryHdr in wal.c).
@@ -135,7 +137,8 @@ std::optional<wal_index_header> parse_wal_index(std::span<const std::byte, 2 * w
 
 std::optional<database_header> parse_database_header(std::span<const std::byte, 100> bytes) {
   if (std::memcmp(bytes.data(), "SQLite format 3", 16) != 0) return std::nullopt;
-  const auto raw = (std::to_integer<std::uint32_t>(bytes[16]) << 8) | std::to_integer<std::uint32_t>(bytes[17]);
+  const auto raw =
+      (std::to_integer<std::uint32_t>(bytes[16]) << 8) | std::to_integer<std::uint32_t>(bytes[17]);
   const std::uint32_t page_size = raw == 1 ? 65536 : raw;
   if (!valid_page_size(page_size)) return std::nullopt;
   return database_header{

@@ -13,8 +13,9 @@ namespace understudy::sqlite {
 
 inline constexpr std::size_t wal_header_bytes = 32;
 inline constexpr std::size_t wal_frame_header_bytes = 24;
-inline constexpr std::size_t wal_index_header_bytes = 48;    // one copy; two stand at offset 0
-inline constexpr std::size_t wal_index_ckpt_info_offset = 96;  // nBackfill, aReadMark[5], locks, nBackfillAttempted
+inline constexpr std::size_t wal_index_header_bytes = 48;  // one copy; two stand at offset 0
+inline constexpr std::size_t wal_index_ckpt_info_offset =
+    96;  // nBackfill, aReadMark[5], locks, nBackfillAttempted
 
 // Lock bytes in the -shm file (https://sqlite.org/walformat.html#wal_locks).
 inline constexpr int shm_lock_write = 120;
@@ -22,7 +23,7 @@ inline constexpr int shm_lock_checkpoint = 121;
 inline constexpr int shm_lock_recover = 122;
 inline constexpr int shm_lock_read0 = 123;  // READ1..READ4 follow: 124..127
 inline constexpr int shm_lock_read4 = 127;
-inline constexpr int shm_lock_dms = 128;    // "dead man's switch": held shared by every connection
+inline constexpr int shm_lock_dms = 128;  // "dead man's switch": held shared by every connection
 
 // Lock bytes in the database file (os.h, "The following constants specify the range of bytes").
 inline constexpr std::int64_t db_pending_byte = 0x40000000;
@@ -35,7 +36,9 @@ constexpr std::uint32_t lock_page(std::uint32_t page_size) {
   return static_cast<std::uint32_t>(db_pending_byte / page_size) + 1;
 }
 
-constexpr bool valid_page_size(std::uint32_t n) { return n >= 512 && n <= 65536 && (n & (n - 1)) == 0; }
+constexpr bool valid_page_size(std::uint32_t n) {
+  return n >= 512 && n <= 65536 && (n & (n - 1)) == 0;
+}
 
 using salts = std::array<std::uint32_t, 2>;
 
@@ -100,12 +103,12 @@ constexpr std::uint64_t frame_offset(std::uint32_t frame, std::uint32_t page_siz
 // The fields of a database file's first 100 bytes that we use (fileformat2.html, "The Database Header").
 struct database_header {
   std::uint32_t page_size = 0;
-  bool wal_mode = false;               // both version numbers are 2
+  bool wal_mode = false;  // both version numbers are 2
   std::uint32_t change_counter = 0;
-  std::uint32_t pages = 0;             // in-header size; valid when change_counter == version_valid_for
+  std::uint32_t pages = 0;  // in-header size; valid when change_counter == version_valid_for
   std::uint32_t schema_cookie = 0;
   std::uint32_t version_valid_for = 0;
-  std::uint32_t sqlite_version = 0;    // 3040001 for 3.40.1
+  std::uint32_t sqlite_version = 0;  // 3040001 for 3.40.1
 };
 // Empty unless the magic string and the page size are right.
 std::optional<database_header> parse_database_header(std::span<const std::byte, 100> bytes);

@@ -6,8 +6,8 @@
 #include "absl/status/statusor.h"
 
 // Leaves the enclosing function with the status of `expression` unless it is ok.
-#define UNDERSTUDY_RETURN_IF_ERROR(expression)                              \
-  do {                                                                      \
+#define UNDERSTUDY_RETURN_IF_ERROR(expression)                                                               \
+  do {                                                                                                       \
     if (absl::Status understudy_status_ = (expression); !understudy_status_.ok()) return understudy_status_; \
   } while (false)
 

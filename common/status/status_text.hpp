@@ -1,7 +1,7 @@
 #pragma once
 
-// Debian's absl is built with its own string_view, which does not convert to std::string_view. These bridge it;
-// text is made with fmt::format everywhere.
+// Debian's absl is built with its own string_view, which does not convert to std::string_view. These bridge
+// it; text is made with fmt::format everywhere.
 
 #include <string_view>
 
