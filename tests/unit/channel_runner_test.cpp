@@ -10,7 +10,10 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <condition_variable>
+#include <deque>
 #include <mutex>
+#include <thread>
 
 #include "common/channel/database_service.hpp"
 #include "common/channel/database_streams.hpp"
@@ -354,6 +357,72 @@ class dead_stream final : public sink_stream {
   std::condition_variable changed_;
   bool closed_ = false;
 };
+
+// Both directions of a stream in memory, bounded as a wire is.
+struct pipe {
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::deque<v1::SourceMessage> down;
+  std::deque<v1::SinkMessage> up;
+  bool closed = false;
+};
+
+template <class Out, class In>
+class pipe_end final : public message_stream<Out, In> {
+ public:
+  pipe_end(pipe& shared, std::deque<Out>& out, std::deque<In>& in) : shared_{shared}, out_{out}, in_{in} {}
+  bool send(const Out& message) override {
+    std::unique_lock lock{shared_.mutex};
+    shared_.changed.wait(lock, [this] { return shared_.closed || out_.size() < 4; });
+    if (shared_.closed) return false;
+    out_.push_back(message);
+    shared_.changed.notify_all();
+    return true;
+  }
+  bool receive(In& message) override {
+    std::unique_lock lock{shared_.mutex};
+    shared_.changed.wait(lock, [this] { return shared_.closed || !in_.empty(); });
+    if (in_.empty()) return false;
+    message = std::move(in_.front());
+    in_.pop_front();
+    shared_.changed.notify_all();
+    return true;
+  }
+  void close() override {
+    const std::lock_guard lock{shared_.mutex};
+    shared_.closed = true;
+    shared_.changed.notify_all();
+  }
+  absl::Status status() override { return absl::OkStatus(); }
+
+ private:
+  pipe& shared_;
+  std::deque<Out>& out_;
+  std::deque<In>& in_;
+};
+
+TEST(channel_runner, a_busy_source_over_a_narrow_pipe_drains_to_the_same_image) {
+  const auto source = std::make_shared<shared_database>(1500);
+  test::model_copy copy;
+  pipe shared;
+  pipe_end<v1::SourceMessage, v1::SinkMessage> above{shared, shared.down, shared.up};
+  pipe_end<v1::SinkMessage, v1::SourceMessage> below{shared, shared.up, shared.down};
+  source_runner sender{source, above};
+  sink_runner receiver{copy, below};
+  std::thread sending{[&] { EXPECT_TRUE(sender.run().ok()); }};
+  std::thread receiving{[&] { EXPECT_TRUE(receiver.run().ok()); }};
+  for (int i = 0; i < 500; ++i) {
+    source->commit(4);
+    if (i % 100 == 50) source->gap();
+  }
+  receiver.drain();
+  EXPECT_TRUE(test::wait_until([&] { return receiver.progress().now == phase::drained; }, 30s));
+  receiver.stop();
+  sending.join();
+  receiving.join();
+  EXPECT_EQ(copy.durable().pages, source->truth());
+  EXPECT_EQ(receiver.progress().durable, 501u);
+}
 
 TEST(channel_runner, a_silent_source_is_given_up) {
   test::model_copy copy;
