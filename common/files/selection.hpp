@@ -26,8 +26,8 @@ struct inclusion {
 
 struct selection {
   std::string base;  // absolute
-  std::vector<inclusion> include;
-  std::vector<std::string> exclude_databases;  // absolute; they and their -wal, -shm, -journal never travel
+  std::vector<inclusion> include{};
+  std::vector<std::string> exclude_databases{};  // absolute; they and their -wal, -shm, -journal never travel
 };
 
 // The table that the classic product was delivered with, for a base directory that the operator names.
