@@ -58,9 +58,9 @@ int replace_all(files::file_tree_sink& sink, int count) {
   return acknowledged;
 }
 
-class power_cut : public ::testing::TestWithParam<int> {};
+class file_power_cut : public ::testing::TestWithParam<int> {};
 
-TEST_P(power_cut, leaves_every_file_old_or_new_and_never_behind_the_acknowledgement) {
+TEST_P(file_power_cut, leaves_every_file_old_or_new_and_never_behind_the_acknowledgement) {
   const int count = GetParam();
   for (std::uint64_t point = 1;; ++point) {
     const auto real = directory_in_memory();
@@ -94,9 +94,9 @@ TEST_P(power_cut, leaves_every_file_old_or_new_and_never_behind_the_acknowledgem
     }
   }
 }
-INSTANTIATE_TEST_SUITE_P(files, power_cut, ::testing::Values(1, 3, 12));
+INSTANTIATE_TEST_SUITE_P(files, file_power_cut, ::testing::Values(1, 3, 12));
 
-TEST(hostile_sender, cannot_leave_the_tree) {
+TEST(file_hostile_sender, cannot_leave_the_tree) {
   const auto directory = directory_in_memory();
   std::ofstream(directory->path() + "/outside") << "untouched";
   fs::create_directories(directory->path() + "/tree/d");
