@@ -30,6 +30,14 @@ int fail(const absl::Status& status, int code) {
   return code;
 }
 
+// What agents are told to ask at their boot gate: the configured address, else our port at whatever address
+// we have towards them.
+std::string advertised(const host_config& config) {
+  if (!config.grpc_advertise.empty()) return config.grpc_advertise;
+  const auto colon = config.grpc_listen.rfind(':');
+  return colon == std::string::npos ? "" : config.grpc_listen.substr(colon);
+}
+
 // Until SIGTERM or SIGINT. SIGHUP has the configuration read again: it is checked, and what cannot change in
 // a running daemon (ports, data directory) says so.
 void wait_for_end(const sigset_t& signals, const std::string& config_file) {
@@ -89,7 +97,7 @@ int main(int argc, char** argv) {
 
   log::start(verbose ? log::level::debug : log::level::info, std::getenv("JOURNAL_STREAM") != nullptr);
   auto daemon = actors::root::start(
-      {.data_dir = config->data_dir, .host_name = config->name, .host_address = config->grpc_advertise});
+      {.data_dir = config->data_dir, .host_name = config->name, .host_address = advertised(*config)});
   if (!daemon.ok()) return fail(daemon.status(), exit_failed);
 
   api::supervisor_service supervisor(**daemon, (*daemon)->board());

@@ -9,6 +9,7 @@
 #include "agent-failover/actors/command_events.hpp"
 #include "agent-failover/actors/supervisor.hpp"
 #include "agent-failover/api/board.hpp"
+#include "agent-failover/link/local_address.hpp"
 #include "agent-failover/network/address_holder.hpp"
 #include "agent-failover/policy/codec.hpp"
 #include "agent-failover/policy/status.hpp"
@@ -51,9 +52,14 @@ void supervisor::start(supervisor_actor::pointer self, const supervisor_surround
   worker_ = std::make_unique<server::worker>(spec_.name());
   line_worker_ = std::make_unique<server::worker>(spec_.name());
 
+  std::string own_address = around_->host_address;
+  if (own_address.starts_with(':')) {
+    auto local = link::local_address_towards(spec_.address());
+    own_address = local.ok() ? link::agent_target(*local, std::stoul(own_address.substr(1))) : "";
+  }
   link_ = link::agent_connection::open(
       link::agent_target(spec_.address(), spec_.port()),
-      {.server = spec_.name(), .host_address = around_->host_address},
+      {.server = spec_.name(), .host_address = own_address},
       {.up =
            [post = poster<atom::line_atom, link_report>()] {
              post(atom::line_v, {.what = link_report::kind::up});

@@ -25,7 +25,8 @@ struct supervisor_surroundings {
   self_health_actor health;
   std::string data_dir;
   std::string host_name;
-  std::string host_address;  // where agents ask at their boot gate: "10.0.0.9:7200"
+  // Where agents ask at their boot gate: "10.0.0.9:7200"; ":7200": at the address this host has towards them.
+  std::string host_address;
 };
 
 // How a supervisor begins.

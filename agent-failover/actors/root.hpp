@@ -19,7 +19,7 @@ namespace understudy::actors {
 struct root_options {
   std::string data_dir;
   std::string host_name;
-  std::string host_address;  // where agents ask at their boot gate
+  std::string host_address;  // where agents ask at their boot gate, see supervisor_surroundings
   std::string boot_id_file = "/proc/sys/kernel/random/boot_id";
 };
 
