@@ -87,6 +87,7 @@ class agent::implementation {
   lease_surroundings surroundings();
   lease::booted boot();
   absl::Status start_applications();
+  absl::Status start_file_sources();
   void start_actors();
   void ask_versions();
 };
@@ -158,6 +159,24 @@ absl::Status agent::implementation::start_applications() {
       application::application_set::open(parts.config.applications, std::move(options));
   UNDERSTUDY_RETURN_IF_ERROR(set.status());
   parts.applications = *std::move(set);
+  return absl::OkStatus();
+}
+
+absl::Status agent::implementation::start_file_sources() {
+  for (const files_config& tree : parts.config.files) {
+    files::file_source_options options;
+    options.what.base = tree.base;
+    for (const inclusion_config& row : tree.include) {
+      options.what.include.push_back({row.subdirectory, row.types, row.recursive, row.ignore_case});
+    }
+    for (const database_config& database : parts.config.databases) {
+      options.what.exclude_databases.push_back(database.path);
+    }
+    UNDERSTUDY_ASSIGN_OR_RETURN(std::shared_ptr<files::file_source> source,
+                                files::file_source::start(std::move(options)));
+    log::info("", "file tree {}: {}", tree.base, source->is_watching() ? "watched" : "found by scans only");
+    parts.file_sources.push_back(std::move(source));
+  }
   return absl::OkStatus();
 }
 
@@ -253,6 +272,7 @@ absl::StatusOr<std::unique_ptr<agent>> agent::start(agent_config config) {
   capture::capture_options capture;
   capture.real_time = used.real_time;
   UNDERSTUDY_ASSIGN_OR_RETURN(own->parts.capture, capture::capture_engine::start(capture));
+  UNDERSTUDY_RETURN_IF_ERROR(own->start_file_sources());
   UNDERSTUDY_RETURN_IF_ERROR(own->start_applications());
   // Before the actors, so that an address that cannot be had ends it here, before an application is touched.
   UNDERSTUDY_RETURN_IF_ERROR(own->serve());

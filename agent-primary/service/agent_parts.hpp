@@ -11,6 +11,7 @@
 
 #include "agent-primary/application/application_set.hpp"
 #include "agent-primary/capture/capture_engine.hpp"
+#include "agent-primary/files/file_source.hpp"
 #include "agent-primary/service/agent_actors.hpp"
 #include "agent-primary/service/agent_config.hpp"
 
@@ -21,6 +22,7 @@ class lease_streams;
 struct agent_parts {
   agent_config config;  // as started; databases are in `databases`, for they may be reloaded
   std::unique_ptr<capture::capture_engine> capture;
+  std::vector<std::shared_ptr<files::file_source>> file_sources;  // in the order of config.files
   std::shared_ptr<application::application_set> applications;
   std::unique_ptr<lease_streams> streams;
 

@@ -7,12 +7,15 @@
 #include <algorithm>
 #include <future>
 
+#include "agent-failover/replica/tree/restore_files_service.hpp"
 #include "agent-primary/application/application_proto.hpp"
+#include "agent-primary/files/files_service.hpp"
 #include "agent-primary/service/agent_parts.hpp"
 #include "agent-primary/service/database_restore.hpp"
 #include "agent-primary/service/describe.hpp"
 #include "agent-primary/service/lease_streams.hpp"
 #include "common/channel/database_service.hpp"
+#include "common/os/file_system.hpp"
 #include "common/rpc/rpc_status.hpp"
 
 namespace understudy::service {
@@ -50,6 +53,24 @@ absl::Status restore_permitted(const agent_parts& parts, std::uint64_t epoch) {
         "APPLICATIONS_UP");
   }
   return absl::OkStatus();
+}
+
+absl::Status no_such_tree(std::uint32_t index) {
+  return absl::NotFoundError(fmt::format("there is no file tree {} here; Describe lists them from 0", index));
+}
+
+// Staging, trash and what is set aside must lie on the tree's own filesystem: beside it. One directory per
+// epoch, so that a stream that was cut and begun again goes on where it was.
+files::tree_sink_options restore_options(const files::selection& what, std::uint32_t index,
+                                         std::uint64_t epoch) {
+  files::tree_sink_options options;
+  options.tree = what.base;
+  options.beside = what.base.substr(0, std::max<std::size_t>(1, what.base.rfind('/')));
+  options.name = fmt::format("files-{}", index);
+  options.what = what;
+  options.set_aside = fmt::format("{}/.understudy-set-aside/epoch-{}/files-{}",
+                                  options.beside == "/" ? "" : options.beside, epoch, index);
+  return options;
 }
 
 // Between the start of the server and that of the actors, and while the agent stops.
@@ -177,6 +198,33 @@ grpc::Status primary_agent_service::RestoreDatabase(
                           [this, epoch] { return restore_permitted(parts_, epoch); }});
   };
   return channel::serve(service, *context, *call);
+}
+
+grpc::Status primary_agent_service::ReplicateFiles(
+    grpc::ServerContext* context,
+    grpc::ServerReaderWriter<v1::ReplicateFilesResponse, v1::ReplicateFilesRequest>* call) {
+  if (!parts_.serving()) return starting();
+  files::replicate_files_service service;
+  service.find = [this](std::uint32_t index) -> absl::StatusOr<std::shared_ptr<files::file_source>> {
+    if (index >= parts_.file_sources.size()) return no_such_tree(index);
+    return parts_.file_sources[index];
+  };
+  return files::serve(service, *context, *call);
+}
+
+grpc::Status primary_agent_service::RestoreFiles(
+    grpc::ServerContext* context,
+    grpc::ServerReaderWriter<v1::RestoreFilesResponse, v1::RestoreFilesRequest>* call) {
+  if (!parts_.serving()) return starting();
+  files::restore_files_service service;
+  service.begin = [this](std::uint32_t index,
+                         std::uint64_t epoch) -> absl::StatusOr<std::unique_ptr<files::file_tree_sink>> {
+    if (index >= parts_.file_sources.size()) return no_such_tree(index);
+    if (const absl::Status status = restore_permitted(parts_, epoch); !status.ok()) return status;
+    return files::file_tree_sink::open(os::posix_file_system(),
+                                       restore_options(parts_.file_sources[index]->what(), index, epoch));
+  };
+  return files::serve(service, *context, *call);
 }
 
 grpc::Status primary_agent_service::WitnessRecordClaim(grpc::ServerContext*,

@@ -24,6 +24,12 @@ class primary_agent_service final : public v1::PrimaryAgent::Service {
   grpc::Status RestoreDatabase(
       grpc::ServerContext*,
       grpc::ServerReaderWriter<v1::RestoreDatabaseResponse, v1::RestoreDatabaseRequest>*) override;
+  grpc::Status ReplicateFiles(
+      grpc::ServerContext*,
+      grpc::ServerReaderWriter<v1::ReplicateFilesResponse, v1::ReplicateFilesRequest>*) override;
+  grpc::Status RestoreFiles(
+      grpc::ServerContext*,
+      grpc::ServerReaderWriter<v1::RestoreFilesResponse, v1::RestoreFilesRequest>*) override;
   grpc::Status WitnessRecordClaim(grpc::ServerContext*, const v1::WitnessRecordClaimRequest*,
                                   v1::WitnessRecordClaimResponse*) override;
   grpc::Status WitnessWithdrawClaim(grpc::ServerContext*, const v1::WitnessWithdrawClaimRequest*,
