@@ -127,6 +127,12 @@ absl::Status source_runner::run() {
     std::unique_lock lock{mailbox_->mutex};
     mailbox_->changed.wait_for(lock, FAREWELL, [this] { return mailbox_->ended || mailbox_->stopped; });
   }
+  if (status.ok()) {
+    // A send that failed says that the stream is over, not why: closing it before the receiver has heard the
+    // end would put CANCELLED in the place of the peer's reason.
+    std::unique_lock lock{mailbox_->mutex};
+    mailbox_->changed.wait_for(lock, FAREWELL, [this] { return mailbox_->ended || mailbox_->stopped; });
+  }
   bool ended = false;
   bool stopped = false;
   {
