@@ -392,6 +392,8 @@ void supervisor::make_durable(changes_ptr changes, policy::result result, pendin
 void supervisor::apply(policy::result result, const pending& one) {
   const policy::primary_state before = std::exchange(machine_, std::move(result.state));
   if (policy::status_of(before) != policy::status_of(machine_)) since_ = system_clock::now();
+  // What a silent primary said before it lost the right proves nothing about now.
+  if (before.owner != machine_.owner) agent_news_fresh_ = false;
   if (before.at != machine_.at) {
     log::info(spec_.name(), "{} -> {}{}{}", policy::name_of(before), policy::name_of(machine_),
               result.by->comment[0] != '\0' ? ": " : "", result.by->comment);

@@ -125,6 +125,7 @@ class supervisor {
   bool connected_ = false;
   std::string agent_trouble_;
   std::optional<v1::HoldLeaseResponse> agent_;
+  bool agent_news_fresh_ = false;  // agent_ was said after the right last changed hands
   version_verdict versions_;
   agent_news news_;
   bool telling_ = false;  // a fence or grant is under way

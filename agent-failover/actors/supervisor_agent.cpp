@@ -51,6 +51,7 @@ void supervisor::on_line(const link_report& report) {
       [[fallthrough]];
     case link_report::kind::state:
       agent_ = report.state;
+      agent_news_fresh_ = true;
       self_->send(around_->health, atom::line_v);
       if (auto verdict = compare_versions(UNDERSTUDY_VERSION, agent_->version());
           verdict.text != versions_.text) {
@@ -76,7 +77,7 @@ void supervisor::on_own_address(bool held) {
 }
 
 void supervisor::follow_agent() {
-  if (!connected_ || !agent_ || shutting_down_) return;
+  if (!connected_ || !agent_ || !agent_news_fresh_ || shutting_down_) return;
   for (policy::event& event : news_.events(*agent_, machine_)) happen(std::move(event));
   tell_agent();
 }
