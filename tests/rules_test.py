@@ -104,6 +104,15 @@ class tree(unittest.TestCase):
         self.passes("agent-primary/capture/a.cpp", '#include "common/sqlite/wal_format.hpp"\n')
         self.passes("agent-failover/store/a.cpp", '#include "common/sqlite/database.hpp"\n')
 
+    def test_dependencies(self):
+        self.refused("common/os/a.cpp", '#include "agent-primary/capture/describe.hpp"\n')
+        self.refused("agent-failover/policy/a.cpp", '#include "agent-failover/store/state_store.hpp"\n')
+        self.refused("agent-failover/ctl/a.cpp", '#include "agent-failover/api/board.hpp"\n')
+        self.passes("agent-failover/server/a.cpp", '#include "agent-failover/replica/database_copy.hpp"\n')
+        self.passes("agent-failover/main.cpp", '#include "agent-failover/actors/root.hpp"\n')
+        self.refused("agent-failover/server/a.cpp", "#include <caf/send.hpp>\n")
+        self.passes("agent-failover/actors/a.cpp", "#include <caf/send.hpp>\n")
+
 
 if __name__ == "__main__":
     unittest.main()

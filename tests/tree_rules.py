@@ -79,6 +79,44 @@ def live_databases_are_not_opened_by_libsqlite(path, text):
         yield number, "this folder holds descriptors of live databases and must not use libsqlite"
 
 
+# What these folders may include of the two agents; everything may include common/ and the protocol.
+MAY_INCLUDE = {
+    "common/": (),
+    "agent-primary/application/": ("agent-primary/application/",),
+    "agent-primary/capture/": ("agent-primary/capture/",),
+    "agent-primary/files/": ("agent-primary/files/",),
+    "agent-primary/lease/": ("agent-primary/lease/",),
+    "agent-failover/link/": ("agent-failover/link/", "agent-failover/network/"),
+    "agent-failover/network/": ("agent-failover/network/",),
+    "agent-failover/policy/": ("agent-failover/policy/",),
+    "agent-failover/replica/": ("agent-failover/replica/",),
+    "agent-failover/store/": ("agent-failover/store/",),
+    "agent-failover/server/": ("agent-failover/server/", "agent-failover/link/", "agent-failover/network/",
+                               "agent-failover/policy/", "agent-failover/replica/", "agent-failover/store/",
+                               "agent-primary/application/", "agent-primary/capture/", "agent-primary/files/"),
+    "agent-failover/api/": ("agent-failover/api/", "agent-failover/link/", "agent-failover/network/",
+                            "agent-failover/server/"),
+    "agent-failover/ctl/": ("agent-failover/ctl/",),
+}
+
+
+def dependencies_run_one_way(path, text):
+    for folder, allowed in MAY_INCLUDE.items():
+        if path.startswith(folder) and path.endswith(SOURCES):
+            for number, line in lines_with(re.compile(r'^#include "agent-'), text):
+                if not line.split('"')[1].startswith(allowed):
+                    yield number, f"{folder} does not know {line.split(chr(34))[1]}"
+
+
+WITH_ACTORS = ("common/actor/", "agent-failover/actors/", "agent-primary/service/", "tests/")
+
+
+def actors_are_in_their_folders(path, text):
+    if path.endswith(SOURCES) and not path.startswith(WITH_ACTORS):
+        for number, _ in lines_with(re.compile(r'^#include [<"]caf/'), text):
+            yield number, "actors decide in their own folders; here a function that is called is enough"
+
+
 RULES = (
     caf_versions_are_handled_in_one_place,
     files_are_short,
@@ -87,6 +125,8 @@ RULES = (
     headers_are_included_once,
     includes_begin_at_the_root,
     live_databases_are_not_opened_by_libsqlite,
+    dependencies_run_one_way,
+    actors_are_in_their_folders,
 )
 
 
