@@ -33,7 +33,8 @@ using std::chrono::system_clock;
 constexpr milliseconds commit_timeout{30'000};  // a disk that takes longer is broken
 constexpr seconds retry_after{10};              // schedule_retry: a blocked takeover looks again
 constexpr seconds settle_after{300};  // a server handed back by itself is flapping when it fails again sooner
-constexpr std::uint32_t probe_ahead_misses = 4;  // misses before a takeover at which its addresses are probed
+constexpr std::uint32_t probe_ahead_misses =
+    5;  // before a takeover its addresses are probed: with the default interval, longer than RFC 5227 needs
 
 using self_pointer = supervisor_actor::stateful_pointer<class supervisor>;
 
@@ -218,6 +219,7 @@ void supervisor::on_shutdown() {
   around_->prober.remove(spec_.name());
   self_->send(around_->health, atom::forget_v, spec_.name());
   runner_->cancel();
+  link_->close();
   // The worker ends its running job; the streams end with the runner.
   worker_.reset();
   line_worker_.reset();
@@ -491,6 +493,15 @@ void supervisor::publish() {
   inputs.agent = agent_ ? &*agent_ : nullptr;
   inputs.databases = runner_->copies().databases();
   inputs.files = runner_->copies().files();
+  if (machine_.owner == policy::right_owner::failover_host) {
+    for (auto* copies : {&inputs.databases, &inputs.files}) {
+      for (auto& copy : *copies) {
+        copy.set_phase(v1::COPY_PHASE_STOPPED);
+        copy.set_reason("it is the newest data");
+        copy.clear_behind();
+      }
+    }
+  }
   inputs.stand_in = runner_->applications().status();
   if (!versions_.text.empty()) inputs.warnings.push_back(versions_.text);
   inputs.operation = operations_->name();

@@ -47,13 +47,17 @@ class connection final : public agent_connection {
   }
 
   ~connection() override {
+    close();
+    thread_.join();
+  }
+
+  void close() override {
     {
       std::lock_guard lock(mutex_);
       stopping_ = true;
       if (context_) context_->TryCancel();
     }
     woken_.notify_all();
-    thread_.join();
   }
 
   void redirect(std::string target) override {
@@ -193,7 +197,9 @@ class connection final : public agent_connection {
     }
     context.TryCancel();
     const grpc::Status status = line->Finish();
-    return status.error_message().empty() ? "the agent closed the connection" : status.error_message();
+    if (status.ok() || status.error_message().empty()) return "the agent closed the connection";
+    return status.error_code() == grpc::StatusCode::CANCELLED ? "the connection broke"
+                                                              : status.error_message();
   }
 
   const identity who_;

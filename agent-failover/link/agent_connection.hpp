@@ -35,6 +35,8 @@ class agent_connection {
   // `target`: "10.0.0.5:7100", "[fe80::1%eth0]:7100".
   static std::unique_ptr<agent_connection> open(std::string target, identity who, events on);
   virtual ~agent_connection() = default;  // no event after it returned
+  // Hangs up for good: whoever waits for an answer is told at once.
+  virtual void close() = 0;
 
   // Dials another address from now on.
   virtual void redirect(std::string target) = 0;

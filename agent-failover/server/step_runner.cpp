@@ -36,7 +36,7 @@ constexpr milliseconds describe_timeout{10000};
 constexpr seconds start_primary_timeout{120};
 constexpr seconds reconnect_timeout{10};        // after the address moved, the agent is met again under it
 constexpr milliseconds fresh_probe{10000};      // an address found free this recently is taken as free
-constexpr milliseconds full_probe_needs{8000};  // RFC 5227 takes 4 to 7 s
+constexpr milliseconds full_probe_needs{9500};  // RFC 5227 takes 4 to 9 s
 
 // How the state machine hears of a failure.
 failure kind_of(step_id which, const absl::Status& status) {
