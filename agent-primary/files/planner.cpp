@@ -51,7 +51,8 @@ std::vector<std::pair<std::string, std::string>> plan_renames(
     std::uint64_t first_sequence) {
   std::vector<std::pair<std::string, std::string>> planned;
   for (auto at = renames.begin(); at != renames.end(); ++at) {
-    const auto& [from, to] = *at;
+    const std::string& from = at->first;
+    const std::string& to = at->second;
     const index_record* known = index.find(from);
     if (known == nullptr) continue;
     const bool wanted =

@@ -258,7 +258,8 @@ class posix_directory final : public directory {
       errno = 0;
       const dirent* found = ::readdir(stream.get());
       if (found == nullptr) return errno == 0 ? absl::OkStatus() : error("list", "");
-      directory_entry entry{.name = found->d_name, .type = DTTOIF(found->d_type), .inode = found->d_ino};
+      directory_entry entry{
+          .name = found->d_name, .type = static_cast<mode_t>(DTTOIF(found->d_type)), .inode = found->d_ino};
       if (entry.name == "." || entry.name == "..") continue;
       if (found->d_type == DT_UNKNOWN) {
         struct ::stat result {};
