@@ -344,6 +344,11 @@ store::changes supervisor::changes_for(const policy::result& result, const pendi
     }
     if (action.kind == action_kind::raise) changes.events.push_back(make_event(action, one));
   }
+  // What a step found out is kept even where the decision itself is not worth an event.
+  if (!one.note.empty() && changes.events.empty()) {
+    changes.events.push_back(
+        make_event({.kind = action_kind::raise, .what = policy::notice::state, .text = one.note}, {}));
+  }
   changes.freezes = one.frozen;
   return changes;
 }
@@ -472,11 +477,8 @@ void supervisor::perform(const policy::action& action) {
 }
 
 void supervisor::begin_step(step_id which) {
-  const server::step_context context{.which = which,
-                                     .epoch = machine_.epoch,
-                                     .why = machine_.why_acting,
-                                     .choice = machine_.choice,
-                                     .serving = machine_.serving};
+  const server::step_context context{
+      .which = which, .epoch = machine_.epoch, .why = machine_.why_acting, .choice = machine_.choice};
   operations_->progress(policy::name_of(machine_), 0, 0);
   worker_->post([runner = runner_, context, serial = ++step_serial_,
                  post = poster<atom::step_end_atom, step_report>()] {

@@ -122,7 +122,7 @@ absl::Status step_runner::dispatch(const step_context& context, step_outcome& ou
     case step_id::add_address:
       return add_addresses();
     case step_id::start_application:
-      return start_application(outcome);
+      return start_application();
     case step_id::application_check:
       return check_application();
     case step_id::announce:
@@ -218,10 +218,9 @@ absl::Status step_runner::release_addresses() {
   return absl::OkStatus();
 }
 
-absl::Status step_runner::start_application(step_outcome& outcome) {
+absl::Status step_runner::start_application() {
   if (!stand_in_.up()) {
     UNDERSTUDY_RETURN_IF_ERROR(copies_.release_to_stand_in());
-    outcome.note = "the stand-in begins with what was durable";
   }
   return stand_in_.start(start_timeout);
 }
@@ -295,7 +294,8 @@ absl::Status step_runner::reverse_heal(const step_context& context) {
   if (!answer.ok()) return answer.status();
   UNDERSTUDY_RETURN_IF_ERROR(check_divergence(context));
   auto back = std::make_unique<restoration>(parts_.capture, layout_, spec_, on_.changed);
-  UNDERSTUDY_RETURN_IF_ERROR(back->begin(parts_.agent.channel(), context.epoch));
+  UNDERSTUDY_RETURN_IF_ERROR(back->begin(parts_.agent.channel(), context.epoch,
+                                         context.choice != policy::diverged_choice::keep_primary));
   restoration* running = back.get();
   {
     std::lock_guard lock(way_back_mutex_);
@@ -315,7 +315,8 @@ absl::Status step_runner::set_aside(const step_context& context, step_outcome& o
   auto directories = way_back_->adopt(frozen_, to_proto(context.choice));
   if (!directories.ok()) return directories.status();
   for (const auto& directory : *directories)
-    outcome.note += fmt::format("{}set aside at {}", outcome.note.empty() ? "" : "; ", directory);
+    outcome.note += fmt::format("{}what the primary held is set aside there, at {}",
+                                outcome.note.empty() ? "" : "; ", directory);
   std::lock_guard lock(way_back_mutex_);
   way_back_.reset();
   return absl::OkStatus();

@@ -38,7 +38,6 @@ struct step_context {
   std::uint64_t epoch = 0;
   policy::cause why = policy::cause::none;
   policy::diverged_choice choice = policy::diverged_choice::none;
-  bool serving = false;  // the failback began while the stand-in served
 };
 
 // What came of it, ready to be handed to the state machine.
@@ -92,7 +91,7 @@ class step_runner {
   absl::Status probe();
   absl::Status add_addresses();
   absl::Status release_addresses();
-  absl::Status start_application(step_outcome& outcome);
+  absl::Status start_application();
   absl::Status check_application();
   absl::Status stop_application();
   absl::Status hook(const google::protobuf::RepeatedPtrField<std::string>& command, const char* name);
