@@ -181,7 +181,7 @@ void change_maker::finish_put(content_reader& reader, std::uint64_t upload_numbe
     }
     dirty_.mark(path, true, false, unstable_delay);
   }
-  rest_after(path, read_at_steady);
+  rest_after(reader.seen(), read_at_steady);
   observation sent = reader.seen();
   sent.what.content = reader.content();
   v1::FilePut& put = *add(batch).mutable_put();
@@ -241,14 +241,14 @@ bool change_maker::append(const observation& found, v1::FileBatch& batch) {
   record.same = end == reader.seen().what.size;
   index_.put(found.what.path, record);
   if (!record.same) dirty_.mark(found.what.path, true, false, unstable_delay);
-  rest_after(found.what.path, read_at_steady);
+  rest_after(reader.seen(), read_at_steady);
   return true;
 }
 
-void change_maker::rest_after(const std::string& path, std::chrono::steady_clock::time_point began) {
+void change_maker::rest_after(const observation& file, std::chrono::steady_clock::time_point began) {
   const auto now = std::chrono::steady_clock::now();
-  if (now - began < short_read) return;
-  not_before_[path] =
+  if (file.what.size <= largest_inline || now - began < short_read) return;
+  not_before_[file.what.path] =
       now + std::min<std::chrono::steady_clock::duration>((now - began) * busy_factor, longest_rest);
 }
 
@@ -298,7 +298,7 @@ void change_maker::verify(const std::string& path, bool attributes_differ, v1::F
   record.read_at = read_at;
   record.read_at_steady = read_at_steady;
   record.sequence = known.sequence;
-  rest_after(path, read_at_steady);
+  rest_after(reader.seen(), read_at_steady);
   const bool same = same_attributes(known, reader.seen());
   index_.put(path, record);
   if (!same) attributes(path, batch);

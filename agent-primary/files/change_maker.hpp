@@ -82,7 +82,7 @@ class change_maker {
   // True: what was read may be sent, though it was written meanwhile, because it is written all the time.
   bool accept_unstable(const std::string& path);
   // So that one large file that is written all the time leaves time for the others.
-  void rest_after(const std::string& path, std::chrono::steady_clock::time_point began);
+  void rest_after(const observation& file, std::chrono::steady_clock::time_point began);
   bool is_resting(const std::string& path);
   void failed(const std::string& path, const absl::Status& status);
 
