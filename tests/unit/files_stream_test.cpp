@@ -263,6 +263,8 @@ TEST_F(file_stream, lost_events_are_found_by_looking) {
     stalls = stalled.load();
     while (stalled) std::this_thread::sleep_for(milliseconds{1});
   };
+  pair.write("d/watched already", "w");
+  pair.write("e/watched already", "w");
   pair.connect();
   pair.expect_same();
   int limit = 0;
@@ -273,6 +275,7 @@ TEST_F(file_stream, lost_events_are_found_by_looking) {
   for (int i = 0; i < limit / 3 + 100; ++i) pair.write("d/" + std::to_string(i), "x");  // three events each
   fs::rename(pair.at("d"), pair.at("renamed unheard"));
   pair.write("renamed unheard/late", "y");
+  pair.write("e/unheard", "z");
   stalled = false;
   follow_until_same();
 }
