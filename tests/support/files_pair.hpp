@@ -202,6 +202,16 @@ class file_pair {
     const absl::Status settled = settle();
     ASSERT_TRUE(settled.ok()) << message_of(settled) << " " << sending->progress().reason;
     EXPECT_EQ(tree_differences(base(), copy()), std::vector<std::string>{});
+    // From here on only events tell: the watcher has begun, and its first "everything" has been looked at.
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds{10};
+    const bool by_scans = source_options.watcher.most_watches > 0;
+    while (!by_scans && !(source->is_watching() && source->dirty().empty())) {
+      bool moved = false;
+      const absl::Status stepped = step(moved);
+      ASSERT_TRUE(stepped.ok()) << message_of(stepped);
+      ASSERT_LT(std::chrono::steady_clock::now(), deadline);
+      if (!moved) std::this_thread::sleep_for(std::chrono::milliseconds{1});
+    }
   }
 
   void write(const std::string& path, const std::string& content) {
