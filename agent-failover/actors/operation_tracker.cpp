@@ -6,6 +6,7 @@
 #include "agent-failover/actors/command_events.hpp"
 #include "agent-failover/actors/server_view.hpp"
 #include "agent-failover/api/board.hpp"
+#include "common/rpc/timestamp.hpp"
 
 namespace understudy::actors {
 namespace {
@@ -34,7 +35,7 @@ std::string operation_tracker::begin(v1::OperationKind kind, const std::string& 
   current_->set_server(server_);
   current_->set_kind(kind);
   current_->set_actor(actor);
-  *current_->mutable_started_at() = TimeUtil::GetCurrentTime();
+  *current_->mutable_started_at() = rpc::timestamp_now();
   begun_at_ = sampled_at_ = steady_clock::now();
   sampled_bytes_ = 0;
   publish();
@@ -72,7 +73,7 @@ void operation_tracker::succeed(const std::string& result) {
   const auto took = std::chrono::duration_cast<milliseconds>(steady_clock::now() - begun_at_);
   current_->set_done(true);
   current_->set_result(fmt::format("{} (after {})", result, in_words(took)));
-  *current_->mutable_ended_at() = TimeUtil::GetCurrentTime();
+  *current_->mutable_ended_at() = rpc::timestamp_now();
   publish();
   current_.reset();
 }
@@ -82,7 +83,7 @@ void operation_tracker::fail(int grpc_code, const std::string& reason) {
   current_->set_done(true);
   current_->mutable_error()->set_code(grpc_code);
   current_->mutable_error()->set_message(reason);
-  *current_->mutable_ended_at() = TimeUtil::GetCurrentTime();
+  *current_->mutable_ended_at() = rpc::timestamp_now();
   publish();
   current_.reset();
 }

@@ -15,6 +15,7 @@
 #include "agent-failover/policy/status.hpp"
 #include "agent-failover/server/spec_check.hpp"
 #include "common/log/log.hpp"
+#include "common/rpc/timestamp.hpp"
 #include "common/status/status_text.hpp"
 
 namespace understudy::actors {
@@ -355,7 +356,7 @@ store::changes supervisor::changes_for(const policy::result& result, const pendi
 
 v1::Event supervisor::make_event(const policy::action& action, const pending& one) const {
   v1::Event event;
-  *event.mutable_at() = TimeUtil::GetCurrentTime();
+  *event.mutable_at() = rpc::timestamp_now();
   event.set_server(spec_.name());
   event.set_kind(policy::to_string(action.what));
   const bool bad = action.what == policy::notice::failure ||

@@ -25,6 +25,7 @@
 #include "common/actor/actor_config.hpp"
 #include "common/log/log.hpp"
 #include "common/os/file_system.hpp"
+#include "common/rpc/timestamp.hpp"
 #include "common/sqlite/sqlite_vfs.hpp"
 #include "common/status/status_macros.hpp"
 #include "common/status/status_text.hpp"
@@ -125,11 +126,11 @@ absl::Status root::open() {
 
   v1::HostState host;
   host.set_version(UNDERSTUDY_VERSION);
-  *host.mutable_started_at() = TimeUtil::GetCurrentTime();
+  *host.mutable_started_at() = rpc::timestamp_now();
   board_.publish(std::move(host));
   log::set_listener([this](const log::line& line) {
     v1::LogLine shown;
-    *shown.mutable_at() = TimeUtil::GetCurrentTime();
+    *shown.mutable_at() = rpc::timestamp_now();
     shown.set_severity(severity_of(line.severity));
     shown.set_server(line.subject);
     shown.set_text(line.text);

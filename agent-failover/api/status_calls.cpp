@@ -8,6 +8,7 @@
 
 #include "agent-failover/api/supervisor_service.hpp"
 #include "agent-failover/api/unavailable.hpp"
+#include "common/rpc/timestamp.hpp"
 
 namespace understudy::api {
 namespace {
@@ -124,7 +125,7 @@ grpc::Status supervisor_service::Watch(grpc::ServerContext* context, const v1::W
     auto update = follower->next(std::min(next_heartbeat, steady_clock::now() + cancellation_poll));
     if (!update && steady_clock::now() >= next_heartbeat) {
       update.emplace();
-      *update->mutable_heartbeat() = TimeUtil::GetCurrentTime();
+      *update->mutable_heartbeat() = rpc::timestamp_now();
     }
     if (!update) continue;
     if (!writer->Write(*update)) break;
