@@ -71,6 +71,7 @@ class agent::implementation {
   os::unique_fd state_lock;
   std::unique_ptr<boot_memory> memory;
   std::unique_ptr<gate_client> host;
+  service_addresses addresses;
   actors::actor_config system_config;
   std::unique_ptr<caf::actor_system> system;
   root_actor root;
@@ -119,8 +120,8 @@ lease_surroundings agent::implementation::surroundings() {
   around.ask_host = [this](const lease::right_record& right, std::function<void(lease::gate_event)> answer) {
     host->ask(right.host_address, right, std::move(answer));
   };
-  around.add_addresses = add_service_addresses;
-  around.remove_addresses = remove_service_addresses;
+  around.add_addresses = [this](const auto& list) { return addresses.add(list); };
+  around.remove_addresses = [this](const auto& list) { return addresses.remove(list); };
   around.start_applications = [this] { caf::anon_send(parts.application_keeper(), atom::start_v); };
   around.stop_applications = [this](std::chrono::milliseconds grace, const std::string& why) {
     log::info("", "stopping the applications: {}", why);

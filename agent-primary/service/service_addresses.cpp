@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include "agent-failover/network/adapters.hpp"
+#include "agent-failover/network/address_claim.hpp"
 #include "agent-failover/network/address_holder.hpp"
 #include "common/log/log.hpp"
 #include "common/status/status_macros.hpp"
@@ -11,7 +12,13 @@
 namespace understudy::service {
 namespace {
 
-absl::Status add(const lease::service_address& wanted, const std::vector<network::adapter>& adapters) {
+struct placement {
+  std::string adapter;
+  int prefix_length = 0;
+};
+
+absl::StatusOr<placement> put(const lease::service_address& wanted,
+                              const std::vector<network::adapter>& adapters) {
   UNDERSTUDY_ASSIGN_OR_RETURN(const network::ip_address address, network::parse_ip_address(wanted.address));
   std::string adapter = wanted.adapter;
   int prefix = wanted.prefix_length;
@@ -35,7 +42,7 @@ absl::Status add(const lease::service_address& wanted, const std::vector<network
                               network::ensure_added(adapter, {address, prefix}));
   log::info("", "service address {}/{} on {}: {}", wanted.address, prefix, adapter,
             network::to_string(presence));
-  return absl::OkStatus();
+  return placement{adapter, prefix};
 }
 
 template <class Visit>
@@ -54,14 +61,59 @@ absl::Status on_present(const lease::service_address& wanted, const std::vector<
 
 }  // namespace
 
-absl::Status add_service_addresses(const std::vector<lease::service_address>& addresses) {
+service_addresses::service_addresses() = default;
+service_addresses::~service_addresses() = default;
+
+absl::Status service_addresses::add(const std::vector<lease::service_address>& addresses) {
   UNDERSTUDY_ASSIGN_OR_RETURN(const std::vector<network::adapter> adapters, network::list_adapters());
   absl::Status result;
-  for (const lease::service_address& address : addresses) result.Update(add(address, adapters));
+  for (const lease::service_address& address : addresses) {
+    const absl::StatusOr<placement> placed = put(address, adapters);
+    result.Update(placed.status());
+    if (placed.ok()) announce(address.address, placed->adapter, placed->prefix_length);
+  }
   return result;
 }
 
-absl::Status remove_service_addresses(const std::vector<lease::service_address>& addresses) {
+void service_addresses::announce(const std::string& address, const std::string& adapter, int prefix_length) {
+  const absl::StatusOr<network::ip_address> parsed = network::parse_ip_address(address);
+  if (!parsed.ok()) return;
+  const std::lock_guard lock(mutex_);
+  std::unique_ptr<network::address_claim>& claim = announcing_[address];
+  absl::Status status;
+  if (!claim) {
+    auto opened = network::address_claim::open(
+        adapter, {*parsed, prefix_length},
+        {.on_probed = {},
+         .on_conflict =
+             [address](const network::address_conflict& conflict) {
+               log::warning("", "service address {} is also used by {}", address,
+                            network::to_string(conflict.mac));
+             },
+         .on_trouble =
+             [address](const absl::Status& trouble) {
+               log::warning("", "service address {}: {}", address, message_of(trouble));
+             }});
+    if (opened.ok()) {
+      claim = *std::move(opened);
+      status = claim->add().status();
+    } else {
+      status = opened.status();
+    }
+  }
+  if (!status.ok() || !claim) {
+    log::warning("", "service address {} is not announced: {}", address, message_of(status));
+    announcing_.erase(address);
+    return;
+  }
+  claim->announce();
+}
+
+absl::Status service_addresses::remove(const std::vector<lease::service_address>& addresses) {
+  {
+    const std::lock_guard lock(mutex_);
+    for (const lease::service_address& address : addresses) announcing_.erase(address.address);
+  }
   UNDERSTUDY_ASSIGN_OR_RETURN(const std::vector<network::adapter> adapters, network::list_adapters());
   absl::Status result;
   for (const lease::service_address& address : addresses) {
