@@ -13,6 +13,7 @@
 #include "agent-primary/application/child_process.hpp"
 #include "agent-primary/application/process_identity.hpp"
 #include "agent-primary/application/short_command.hpp"
+#include "agent-primary/application/stray_processes.hpp"
 #include "common/log/log.hpp"
 #include "common/os/file_system.hpp"
 #include "common/status/errno_status.hpp"
@@ -24,7 +25,8 @@ namespace {
 
 constexpr off_t largest_log = 16 << 20;  // bytes; then the log moves to NAME.log.1 at the next start
 constexpr std::chrono::milliseconds first_check{
-    100};                                    // after the start; doubles up to check_interval until it serves
+    100};  // after the start; doubles up to check_interval until it serves
+constexpr std::chrono::milliseconds strays_end{500};  // a killed process is gone in a few
 constexpr std::chrono::seconds settled{60};  // running this long, the next restart is a first one again
 
 class command_application final : public application_runner {
@@ -117,6 +119,8 @@ class command_application final : public application_runner {
 
  private:
   std::string record_path() const { return directory_ + "/" + definition_.name + ".run"; }
+  // Unique on the machine: the directory belongs to one set of applications.
+  std::string mark() const { return "UNDERSTUDY_APPLICATION=" + directory_ + "/" + definition_.name; }
   std::string log_path() const { return directory_ + "/" + definition_.name + ".log"; }
   void remove_record() { ::unlink(record_path().c_str()); }
 
@@ -145,6 +149,7 @@ class command_application final : public application_runner {
     const os::unique_fd output = open_log();
     process_setup setup = setup_of(definition_.start);
     setup.output = output.value();
+    setup.environment.push_back(mark());
     absl::StatusOr<child_process> child =
         start_process(setup, [this](pid_t pid) { return write_record(pid); });
     if (!child.ok()) {
@@ -218,6 +223,10 @@ class command_application final : public application_runner {
     // What it left in its session's first group goes too. Our own child is still a zombie, so the id is still
     // its own; of an adopted one the group keeps the id in use unless it is empty.
     ::kill(-status_.pid, SIGKILL);
+    if (const int strays = kill_stray_processes(mark(), strays_end); strays > 0) {
+      log::info(subject_, "application {}: killed what it had left behind outside its group: {} process(es)",
+                definition_.name, strays);
+    }
     std::string how = "ended";
     if (child_) {
       siginfo_t info{};

@@ -132,6 +132,18 @@ TEST_F(application_set_test, kills_a_stubborn_one_and_all_it_started) {
   EXPECT_TRUE(test::wait_until([&] { return !alive(child); }, enough));
 }
 
+// As fossil's backoffice: it would keep the database open after the server has ended.
+TEST_F(application_set_test, kills_a_helper_in_a_session_of_its_own) {
+  open({command("server", "setsid sh -c 'echo $$ > " + in("helper") + "; touch " + in("up") +
+                              "; exec sleep 1000' & exec sleep 1000")});
+  ASSERT_TRUE(set->wait_start_all(enough).ok());
+  ASSERT_TRUE(test::wait_until([&] { return std::filesystem::exists(in("up")); }, enough));
+  const pid_t helper = std::stoi(content_of(in("helper")));
+  ASSERT_TRUE(alive(helper));
+  ASSERT_TRUE(set->wait_stop_all(5s, enough).ok());
+  EXPECT_TRUE(test::wait_until([&] { return !alive(helper); }, enough));  // its zombie is init's to reap
+}
+
 TEST_F(application_set_test, a_shorter_grace_takes_effect_on_a_stop_under_way) {
   open({command("stubborn", "trap '' TERM; touch " + in("up") + "; while :; do sleep 0.01; done")});
   ASSERT_TRUE(set->wait_start_all(enough).ok());
