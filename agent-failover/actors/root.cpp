@@ -34,7 +34,6 @@ namespace understudy::actors {
 namespace {
 
 using google::protobuf::util::TimeUtil;
-using policy::phase;
 
 constexpr std::chrono::seconds decision_timeout{35};      // a commit may take 30 s on a bad disk
 constexpr std::chrono::seconds application_timeout{120};  // applications stop and start in their own time

@@ -1,7 +1,6 @@
 #include "agent-failover/store/state_store.hpp"
 
 #include <fmt/core.h>
-#include <google/protobuf/util/time_util.h>
 
 #include <algorithm>
 #include <utility>
@@ -12,8 +11,6 @@
 
 namespace understudy::store {
 namespace {
-
-using google::protobuf::util::TimeUtil;
 
 constexpr int schema_version = 1;
 constexpr int kept_log_lines = 20000;  // some megabytes
