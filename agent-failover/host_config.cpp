@@ -20,6 +20,9 @@ absl::StatusOr<host_config> read_host_config(const std::string& file) {
   read.grpc_advertise = grpc.text("advertise");
   config::toml_table security = root.table("security");
   read.insecure = security.flag("insecure", read.insecure);
+  read.tls.certificate = security.path("certificate");
+  read.tls.key = security.path("key");
+  read.tls.ca = security.path("ca");
   UNDERSTUDY_RETURN_IF_ERROR(document.finish());
   return read;
 }

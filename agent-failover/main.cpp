@@ -107,7 +107,7 @@ int main(int argc, char** argv) {
   auto server =
       rpc::rpc_server::start({.listen = config->grpc_listen,
                               .insecure = config->insecure,
-                              .tls = {},
+                              .tls = config->tls,
                               .services = {&supervisor, gate.get(), change_feed.get(), enrollment.get()},
                               .service_names = {"understudy.v1.Supervisor", "understudy.v1.Gate",
                                                 "understudy.v1.ChangeFeed", "understudy.v1.Enrollment"},

@@ -97,6 +97,13 @@ std::string effect_of(const api::command& command, const v1::ServerSpec& spec,
           "`failover` again",
           name, address_sentence(spec, " and {} is released"));
     case api::verb::failback:
+      if (command.choice == v1::DIVERGED_CHOICE_KEEP_PRIMARY) {
+        return fmt::format(
+            "the stand-in of {} stops{}, and the primary's applications start on the primary's own data; "
+            "what the "
+            "stand-in wrote is set aside on this host, and the server is unprotected until the next copy",
+            name, address_sentence(spec, ", {} is released"));
+      }
       return fmt::format(
           "the data made meanwhile is brought to the primary {} while the stand-in serves; then the stand-in "
           "stops{}, and the primary's applications start{}",

@@ -115,8 +115,8 @@ void operation_tracker::follow(const policy::primary_state& before, const policy
     case v1::OPERATION_KIND_FAILBACK:
     case v1::OPERATION_KIND_REPLICATE_TO_LIVE:
       if (after.at == phase::monitoring) succeed("the primary serves again");
-      if (before.at == phase::failing_back &&
-          (after.at == phase::standing_in || after.at == phase::stood_down || after.at == phase::conflict)) {
+      if (after.at == phase::standing_in || after.at == phase::stood_down || after.at == phase::conflict ||
+          after.at == phase::blocked) {
         fail(code_failed_precondition, after.reason.empty() ? "the failback was given up" : after.reason);
       }
       break;

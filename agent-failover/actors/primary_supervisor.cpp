@@ -249,7 +249,7 @@ void supervisor::on_command(const std::shared_ptr<command_envelope>& envelope) {
     }
     const std::string operation = operations_->begin(v1::OPERATION_KIND_VERIFY, command.actor);
     verifying_ = true;
-    worker_->post([runner = runner_] { runner->copies().verify_with_primary(); });
+    compare_anew();
     keep_streams();
     envelope->answer({.status = {}, .effect = effect_of(command, spec_, machine_), .operation = operation});
     return;
@@ -455,7 +455,7 @@ void supervisor::perform(const policy::action& action) {
     case action_kind::start_copy:
       copy_running_ = true;
       copy_last_alive_ = steady_clock::now();
-      worker_->post([runner = runner_] { runner->copies().verify_with_primary(); });
+      compare_anew();
       happen(policy::happened(event_kind::copy_started));
       keep_streams();
       break;
@@ -496,6 +496,14 @@ void supervisor::publish() {
   inputs.agent = agent_ ? &*agent_ : nullptr;
   inputs.databases = runner_->copies().databases();
   inputs.files = runner_->copies().files();
+  if (daily_only()) {
+    for (auto& copy : inputs.databases) {
+      if (copy.phase() != v1::COPY_PHASE_CUT) continue;
+      copy.set_phase(v1::COPY_PHASE_STOPPED);
+      copy.set_reason(spec_.daily().empty() ? "copied by hand" : "copied daily at " + spec_.daily());
+      copy.clear_behind();
+    }
+  }
   if (machine_.owner == policy::right_owner::failover_host) {
     for (auto* copies : {&inputs.databases, &inputs.files}) {
       for (auto& copy : *copies) {

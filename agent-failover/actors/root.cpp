@@ -127,12 +127,14 @@ absl::Status root::open() {
   host.set_version(UNDERSTUDY_VERSION);
   *host.mutable_started_at() = rpc::timestamp_now();
   board_.publish(std::move(host));
+  log_keeper_ = std::make_unique<store::log_keeper>(store_);
   log::set_listener([this](const log::line& line) {
     v1::LogLine shown;
     *shown.mutable_at() = rpc::timestamp_now();
     shown.set_severity(severity_of(line.severity));
     shown.set_server(line.subject);
     shown.set_text(line.text);
+    log_keeper_->add(shown);
     board_.publish(std::move(shown));
   });
 
@@ -201,6 +203,7 @@ root::~root() {
   }
   parts_->capture.reset();
   parts_->system.await_all_actors_done();
+  log_keeper_.reset();
   store_.reset();
 }
 

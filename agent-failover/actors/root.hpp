@@ -13,6 +13,7 @@
 #include "agent-failover/actors/primary_supervisor.hpp"
 #include "agent-failover/api/board.hpp"
 #include "agent-failover/api/control.hpp"
+#include "agent-failover/store/log_keeper.hpp"
 
 namespace understudy::actors {
 
@@ -60,6 +61,7 @@ class root final : public api::control {
   api::board board_;
   mutable std::mutex mutex_;  // guards what follows
   std::shared_ptr<store::state_store> store_;
+  std::unique_ptr<store::log_keeper> log_keeper_;
   std::map<std::string, v1::ServerSpec> specs_;
   v1::Settings settings_;
   std::map<std::string, supervisor_actor> supervisors_;

@@ -11,6 +11,7 @@
 #include <caf/stateful_actor.hpp>
 #include <caf/typed_event_based_actor.hpp>
 
+#include <atomic>
 #include <deque>
 #include <memory>
 #include <mutex>
@@ -83,6 +84,8 @@ class supervisor {
   void perform(const policy::action& action);
   void begin_step(policy::step_id which);
   void keep_streams();
+  void compare_anew();
+  bool daily_only() const;
   void follow_copy();
   void follow_agent();
   void tell_agent();
@@ -116,6 +119,8 @@ class supervisor {
   bool copy_running_ = false;
   steady_clock::time_point copy_last_alive_;
   bool verifying_ = false;
+  // Set by the worker once the streams of a bulk copy or verification have begun anew.
+  std::shared_ptr<std::atomic<bool>> compared_anew_ = std::make_shared<std::atomic<bool>>(true);
   std::shared_ptr<stream_order> streams_ = std::make_shared<stream_order>();
   policy::copy_phase copy_seen_ = policy::copy_phase::cut;
   bool own_address_ = false;

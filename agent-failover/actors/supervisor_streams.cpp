@@ -25,10 +25,9 @@ void supervisor::keep_streams() {
   const bool allowed =
       connected_ && !versions_.refused && (draining || machine_.owner == policy::right_owner::primary);
   const bool copy = machine_.replication.has_copy || copy_running_;
-  const bool daily_only = spec_.mode() == v1::REPLICATION_MODE_WARM && !copy_running_ && !verifying_;
   {
     std::lock_guard lock(streams_->mutex);
-    streams_->wanted = {.databases = allowed && databases_wanted_ && copy && !daily_only,
+    streams_->wanted = {.databases = allowed && databases_wanted_ && copy && !daily_only(),
                         .files = allowed && files_wanted_ && copy};
     if (std::exchange(streams_->queued, true)) return;
   }
@@ -43,10 +42,24 @@ void supervisor::keep_streams() {
   });
 }
 
+// Ends the streams, so that the next ones begin with a comparison of hashes.
+void supervisor::compare_anew() {
+  compared_anew_->store(false);
+  worker_->post([runner = runner_, begun = compared_anew_] {
+    runner->copies().verify_with_primary();
+    begun->store(true);
+  });
+}
+
+// Warm: the databases are at rest between two daily copies.
+bool supervisor::daily_only() const {
+  return spec_.mode() == v1::REPLICATION_MODE_WARM && !copy_running_ && !verifying_;
+}
+
 void supervisor::follow_copy() {
   const auto databases = runner_->copies().databases();
   const auto files = runner_->copies().files();
-  bool streaming = true;
+  bool streaming = compared_anew_->load();
   std::uint64_t done = 0;
   std::uint64_t total = 0;
   std::string what;
@@ -57,7 +70,9 @@ void supervisor::follow_copy() {
     total += copy.bytes_total();
     if (what.empty()) what = fmt::format("{}: {}", copy.name(), copy.reason());
   };
-  for (const auto& copy : databases) look(copy);
+  if (!daily_only()) {
+    for (const auto& copy : databases) look(copy);
+  }
   for (const auto& copy : files) look(copy);
 
   if (copy_running_) {

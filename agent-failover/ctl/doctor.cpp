@@ -121,8 +121,6 @@ std::vector<finding> findings_of(const v1::GetStatusResponse& status) {
   found.push_back({"failover host", "network and clock", host.blind() ? verdict::failed : verdict::ok,
                    host.blind() ? host.reason() : "trusted",
                    host.blind() ? "it decides nothing until this is repaired" : ""});
-  found.push_back({"failover host", "operator password", host.initialized() ? verdict::ok : verdict::warning,
-                   host.initialized() ? "set" : "not set", host.initialized() ? "" : "understudyctl init"});
   for (int i = 0; i < host.queue_size(); ++i) {
     found.push_back({"failover host", "queue", verdict::failed,
                      fmt::format("{} waits for the place that {} has", host.queue(i), host.standing_in_for()),
@@ -140,10 +138,9 @@ std::vector<finding> findings_of(const v1::GetStatusResponse& status) {
                      state.agent_connected() ? state.agent_version() : "not connected",
                      state.agent_connected() ? "" : "on the primary: systemctl status understudy-agent"});
     if (state.protection() == v1::PROTECTION_MODE_COMPAT) {
-      found.push_back(
-          {section, "protection", verdict::warning,
-           "compat: ping alone decides, so a cut network can make two run",
-           fmt::format("with a witness: understudyctl server set {} protection=guarded", state.name())});
+      found.push_back({section, "protection", verdict::warning,
+                       "compat: ping alone decides, so a cut network can make two run",
+                       "keep the two machines on one switch; README.md says what this mode cannot prevent"});
     }
     for (const auto& text : state.warnings()) {
       found.push_back({section, "warning", verdict::warning, text,

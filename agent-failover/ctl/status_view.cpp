@@ -160,9 +160,6 @@ std::string status_table(const v1::GetStatusResponse& status, const std::string&
   if (it.blind())
     warnings +=
         warning("the failover host doubts its own network or clock and decides nothing: " + it.reason(), how);
-  if (status.has_host() && !it.initialized()) {
-    warnings += warning("the operator password is not set yet: understudyctl init", how);
-  }
   auto text = table.empty() ? "no servers; add one: understudyctl server add NAME --address A\n"
                             : table.text(how.width, how.colored);
   return text + "\n" + host_line(it, host, how) + warnings;

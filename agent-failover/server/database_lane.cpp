@@ -174,6 +174,14 @@ absl::Status database_lane::take_back() {
   return absl::OkStatus();
 }
 
+void database_lane::close() {
+  stop();
+  copy_.reset();
+  released_ = false;
+  std::lock_guard lock(mutex_);
+  exists_ = false;
+}
+
 v1::CopyStatus database_lane::status() const {
   std::lock_guard lock(mutex_);
   v1::CopyStatus status;

@@ -49,6 +49,8 @@ class database_lane {
   absl::StatusOr<store::freeze_row> image();
   absl::Status release();
   absl::Status take_back();
+  // Lets go of the copy, which is about to be moved away.
+  void close();
 
   const std::string& catalog() const { return catalog_; }
   v1::CopyStatus status() const;

@@ -138,6 +138,13 @@ absl::Status file_lane::release() {
   return sink_->forget();
 }
 
+void file_lane::close() {
+  stop();
+  sink_.reset();
+  std::lock_guard lock(mutex_);
+  complete_ = false;
+}
+
 v1::CopyStatus file_lane::status() const {
   std::lock_guard lock(mutex_);
   v1::CopyStatus status;

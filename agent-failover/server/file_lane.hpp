@@ -44,6 +44,8 @@ class file_lane {
 
   // Before the stand-in may write to the tree.
   absl::Status release();
+  // Lets go of the copy, which is about to be moved away.
+  void close();
 
   const std::string& base() const { return base_; }
   v1::CopyStatus status() const;

@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <ctime>
 #include <utility>
 
 #include "agent-failover/server/database_lane.hpp"
@@ -126,6 +127,26 @@ absl::Status replication::release_to_stand_in() {
 absl::Status replication::take_back() {
   for (auto& lane : databases_) UNDERSTUDY_RETURN_IF_ERROR(lane->take_back());
   return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> replication::set_copy_aside() {
+  for (auto& lane : databases_) lane->close();
+  for (auto& lane : files_) lane->close();
+  const std::time_t now = std::time(nullptr);
+  std::tm utc{};
+  gmtime_r(&now, &utc);
+  char stamp[32];
+  std::strftime(stamp, sizeof stamp, "%Y%m%dT%H%M%SZ", &utc);
+  const std::string directory = fmt::format("{}/{}", layout_.set_aside(), stamp);
+  UNDERSTUDY_RETURN_IF_ERROR(os::make_directories(fs_, directory));
+  UNDERSTUDY_ASSIGN_OR_RETURN(auto from, fs_.open_root(layout_.directory()));
+  UNDERSTUDY_ASSIGN_OR_RETURN(auto to, fs_.open_root(directory));
+  absl::Status moved = from->rename("root", *to, "root", os::rename_mode::no_replace);
+  if (!moved.ok() && !absl::IsNotFound(moved)) return moved;
+  UNDERSTUDY_RETURN_IF_ERROR(to->sync());
+  UNDERSTUDY_RETURN_IF_ERROR(from->sync());
+  UNDERSTUDY_RETURN_IF_ERROR(layout_.prepare(fs_, spec_));
+  return directory;
 }
 
 void replication::verify_with_primary() {

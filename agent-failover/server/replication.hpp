@@ -63,6 +63,9 @@ class replication {
   absl::Status release_to_stand_in();
   // Takes the copies back after the stand-in ended, with what it wrote.
   absl::Status take_back();
+  // Moves everything that the copy holds, the stand-in's own data included, to set-aside/ and begins with
+  // nothing. Returns the directory. Repeated after a crash, it moves what is there then, which is harmless.
+  absl::StatusOr<std::string> set_copy_aside();
   // Compares every copy with the primary now: streams are restarted, which begins with a comparison of
   // hashes.
   void verify_with_primary();

@@ -217,8 +217,7 @@ restoration::restoration(capture::capture_engine& engine, const copy_layout& lay
 
 restoration::~restoration() = default;
 
-absl::Status restoration::begin(const std::shared_ptr<grpc::Channel>& channel, std::uint64_t epoch,
-                                bool with_files) {
+absl::Status restoration::begin(const std::shared_ptr<grpc::Channel>& channel, std::uint64_t epoch) {
   databases_.clear();
   trees_.clear();
   for (const auto& database : spec_.databases()) {
@@ -226,7 +225,7 @@ absl::Status restoration::begin(const std::shared_ptr<grpc::Channel>& channel, s
         std::make_unique<way>(engine_, database.catalog(), layout_.place_of(database.path())));
     lane->start(channel, epoch, on_change_);
   }
-  for (int i = 0; with_files && i < spec_.files_size(); ++i) {
+  for (int i = 0; i < spec_.files_size(); ++i) {
     auto& tree = trees_.emplace_back(std::make_unique<tree_way>());
     UNDERSTUDY_RETURN_IF_ERROR(tree->start(channel, static_cast<std::uint32_t>(i), epoch, spec_.files(i),
                                            layout_.place_of(spec_.files(i).base()), on_change_));

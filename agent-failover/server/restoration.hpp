@@ -41,8 +41,7 @@ class restoration {
 
   // Starts a stream per database and file tree. The agent refuses unless it is fenced and its applications
   // are down.
-  // `with_files`: false where the primary's data wins: its files stay as they are.
-  absl::Status begin(const std::shared_ptr<grpc::Channel>& channel, std::uint64_t epoch, bool with_files);
+  absl::Status begin(const std::shared_ptr<grpc::Channel>& channel, std::uint64_t epoch);
   // Until every stream follows its source, that is: the heal is done while the stand-in goes on serving.
   absl::Status wait_in_step(std::chrono::milliseconds timeout);
   // The stand-in has stopped: everything it committed is durable on the primary when this returns.

@@ -294,8 +294,7 @@ absl::Status step_runner::reverse_heal(const step_context& context) {
   if (!answer.ok()) return answer.status();
   UNDERSTUDY_RETURN_IF_ERROR(check_divergence(context));
   auto back = std::make_unique<restoration>(parts_.capture, layout_, spec_, on_.changed);
-  UNDERSTUDY_RETURN_IF_ERROR(back->begin(parts_.agent.channel(), context.epoch,
-                                         context.choice != policy::diverged_choice::keep_primary));
+  UNDERSTUDY_RETURN_IF_ERROR(back->begin(parts_.agent.channel(), context.epoch));
   restoration* running = back.get();
   {
     std::lock_guard lock(way_back_mutex_);
@@ -311,6 +310,12 @@ absl::Status step_runner::reverse_heal(const step_context& context) {
 }
 
 absl::Status step_runner::set_aside(const step_context& context, step_outcome& outcome) {
+  if (context.choice == policy::diverged_choice::keep_primary) {
+    UNDERSTUDY_ASSIGN_OR_RETURN(const std::string directory, copies_.set_copy_aside());
+    outcome.note =
+        fmt::format("the primary's data wins; what the stand-in wrote is set aside here, at {}", directory);
+    return absl::OkStatus();
+  }
   if (!way_back_) return absl::FailedPreconditionError("no stream is open");
   auto directories = way_back_->adopt(frozen_, to_proto(context.choice));
   if (!directories.ok()) return directories.status();

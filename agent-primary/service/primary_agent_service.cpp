@@ -81,10 +81,10 @@ grpc::Status starting() {
 grpc::Status no_witness() {
   return rpc::to_grpc(rpc::with_help(
       rpc::with_reason(
-          absl::UnimplementedError("this agent does not serve as a witness. Protect its peers in mode compat "
-                                   "or strict, which need none"),
+          absl::UnimplementedError(
+              "this agent does not serve as a witness. Protect its peers in mode compat, which needs none"),
           "NO_WITNESS"),
-      "understudyctl server set NAME --protection strict", "protection without a witness"));
+      "understudyctl server set NAME protection=compat", "protection without a witness"));
 }
 
 }  // namespace

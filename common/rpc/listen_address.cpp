@@ -54,8 +54,7 @@ absl::Status check_plaintext(const listen_address& address, bool tls, bool insec
   if (tls || insecure || address.loopback) return absl::OkStatus();
   return absl::FailedPreconditionError(
       fmt::format("refusing to listen on {} in plaintext, for others can reach it. Either give it "
-                  "certificates (run the command "
-                  "printed by `understudyctl enroll NAME`, or set certificate, key and ca under [security]), "
+                  "certificates (certificate, key and ca under [security]), "
                   "or, in a lab, write "
                   "insecure = true under [security]",
                   address.text));
