@@ -1,52 +1,209 @@
-// Figures of file streams over gRPC on loopback, both ends in this process. The trees lie in $TMPDIR: name a
-// directory on the disk that is meant, /dev/shm shows what is left without one.
+// Files: one file at a time in a tree of 10,000, a burst of 10,000 new ones, and a restart over many
+// unchanged ones. A real agent, gRPC on loopback, both trees on the disk of $TMPDIR.
+//   files_bench [unchanged files]
 
-#include <gtest/gtest.h>
+#include <fcntl.h>
+#include <grpcpp/channel.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
-#include <algorithm>
-#include <cstdio>
+#include <filesystem>
+#include <thread>
 
-#include "tests/support/files_agent.hpp"
+#include "agent-failover/replica/tree/files_stream.hpp"
+#include "common/os/file_system.hpp"
+#include "common/os/unique_fd.hpp"
+#include "common/status/status_text.hpp"
+#include "tests/bench/agent_process.hpp"
+#include "tests/bench/disk_floor.hpp"
+#include "tests/bench/figure.hpp"
+#include "tests/support/temporary_directory.hpp"
+#include "tests/support/wait.hpp"
 
-namespace understudy::test {
+namespace understudy::bench {
 namespace {
 
-TEST_F(files_grpc, figures) {
-  using clock = std::chrono::steady_clock;
-  for (int i = 0; i < 10'000; ++i)
-    pair.write("t" + std::to_string(i / 100) + "/" + std::to_string(i), std::string(4096, 'x'));
-  auto began = clock::now();
-  const auto ms = [](auto d) { return std::chrono::duration<double, std::milli>(d).count(); };
-  stream = files::start_files_replication(channel, 0, sink, callbacks());
-  ASSERT_TRUE(reach(files_progress::phase::streaming));
-  std::printf("first copy of 10,000 files: %.0f ms\n", ms(clock::now() - began));
-  std::vector<double> latencies;
-  for (int i = 0; i < 500; ++i) {
-    // The acknowledgements of the one before, its directory's included, must not count for this one.
-    std::uint64_t before = 0;
-    auto quiet_since = clock::now();
-    while (clock::now() - quiet_since < std::chrono::milliseconds{30}) {
-      if (const std::uint64_t durable = stream->progress().durable; durable != before) {
-        before = durable;
-        quiet_since = clock::now();
-      }
-      std::this_thread::sleep_for(std::chrono::milliseconds{1});
-    }
-    pair.write("t5/latency" + std::to_string(i % 50), std::string(4000, static_cast<char>('a' + i % 26)));
-    const auto closed = clock::now();
-    ASSERT_TRUE(wait_until([&] { return stream->progress().durable > before; },
-                           clock::now() + std::chrono::seconds{30}, std::chrono::milliseconds{0}));
-    latencies.push_back(ms(clock::now() - closed));
+using files::files_progress;
+namespace fs = std::filesystem;
+
+constexpr int tree_files = 10'000;
+constexpr int latency_samples = 300;
+constexpr std::chrono::microseconds look_every{50};
+
+void write_file(const std::string& path, std::size_t bytes, bool synced = false) {
+  const std::string content(bytes, 'x');
+  const os::unique_fd file(::open(path.c_str(), O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0644));
+  if (::write(file.value(), content.data(), bytes) != static_cast<ssize_t>(bytes)) give_up("write " + path);
+  if (synced && ::fsync(file.value()) != 0) give_up("fsync " + path);
+}
+
+void make_tree(const std::string& at, int count, int in_each_directory, std::size_t bytes,
+               bool synced = false) {
+  for (int i = 0; i < count; ++i) {
+    const std::string directory = fmt::format("{}/d{}", at, i / in_each_directory);
+    if (i % in_each_directory == 0) fs::create_directories(directory);
+    write_file(fmt::format("{}/{}", directory, i), bytes, synced);
   }
-  std::sort(latencies.begin(), latencies.end());
-  std::printf("close to durable: p50 %.2f ms, p99 %.2f ms\n", latencies[250], latencies[495]);
-  for (int i = 0; i < 10'000; ++i)
-    pair.write("burst" + std::to_string(i / 100) + "/" + std::to_string(i), std::string(4096, 'y'));
+}
+
+void shell(const std::string& command) {
+  if (std::system(command.c_str()) != 0) give_up(command);
+}
+
+// A tree on the agent's side, and its copy.
+class tree {
+ public:
+  explicit tree(std::string directory) : directory_(std::move(directory)) { fs::create_directories(base()); }
+  std::string base() const { return directory_ + "/base"; }
+  std::string copy() const { return directory_ + "/root/base"; }
+  std::string protects() const {
+    return fmt::format(
+        "[[files]]\nbase = \"{}\"\ninclude = [{{ subdirectory = \".\", types = [\"*\"], recursive = true "
+        "}}]\n",
+        base());
+  }
+  std::shared_ptr<files::file_tree_sink> open_sink() const {
+    files::tree_sink_options options;
+    options.tree = copy();
+    options.beside = directory_;
+    options.name = "files-0";
+    options.what.base = base();
+    options.what.include = {{.subdirectory = ".", .types = {"*"}, .recursive = true, .ignore_case = false}};
+    auto opened = files::file_tree_sink::open(os::posix_file_system(), std::move(options));
+    if (!opened.ok()) give_up(std::string(message_of(opened.status())));
+    return *std::move(opened);
+  }
+
+ private:
+  std::string directory_;
+};
+
+class files_link {
+ public:
+  files_link(const agent_process& agent, std::shared_ptr<files::file_tree_sink> sink) {
+    stream_ = files::start_files_replication(agent.channel(), 0, std::move(sink), {});
+    wait_for(files_progress::phase::streaming);
+  }
+  void wait_for(files_progress::phase phase) const {
+    if (!test::wait_until([&] { return progress().now == phase; }, std::chrono::minutes{10}))
+      give_up("the file stream: " + progress().reason);
+  }
+  void drain() { stream_->drain(); }
+  files_progress progress() const { return stream_->progress(); }
+
+ private:
+  std::unique_ptr<files::files_stream> stream_;
+};
+
+// Until the copy shows the file and a change was acknowledged since.
+void wait_durable(const files_link& link, std::uint64_t before, const std::string& copied,
+                  std::size_t bytes) {
+  const auto deadline = clock::now() + std::chrono::seconds{10};
+  struct ::stat status {};
+  while (::stat(copied.c_str(), &status) != 0 || static_cast<std::size_t>(status.st_size) != bytes ||
+         link.progress().durable == before) {
+    if (clock::now() > deadline) give_up(copied + " does not arrive");
+    std::this_thread::sleep_for(look_every);
+  }
+}
+
+std::string in_ms(const samples& of) {
+  return fmt::format("p50 {:.2f}, p99 {:.2f}, max {:.2f} ms", of.median(), of.percentile(0.99),
+                     of.percentile(1));
+}
+
+void one_at_a_time(const tree& one, const files_link& link, const std::string& floor_directory) {
+  samples floor;
+  measure_new_files(floor_directory, latency_samples / 2, floor);
+  samples taken;
+  constexpr std::size_t bytes = 4000;
+  for (int i = 0; i < latency_samples; ++i) {
+    const std::string name = fmt::format("/d{}/message{}", i % 100, i);
+    const std::uint64_t before = link.progress().durable;
+    write_file(one.base() + name, bytes);
+    const auto closed = clock::now();
+    wait_durable(link, before, one.copy() + name, bytes);
+    taken.add(milliseconds_since(closed));
+    std::this_thread::sleep_for(std::chrono::milliseconds{20});  // what belongs to this file has passed
+  }
+  measure_new_files(floor_directory, latency_samples / 2, floor);
+  print({.what = "file close -> durable on the host, 10,000-file tree",
+         .ours = in_ms(taken),
+         .baseline = "write, fsync, rename, fsync: " + in_ms(floor),
+         .ratio = fmt::format("{:.2f}", taken.median() / floor.median()),
+         .goal = "p50 <= 3 ms, p99 <= 10 ms",
+         .met = taken.median() <= 3 && taken.percentile(0.99) <= 10});
+}
+
+void burst(const tree& one, files_link& link, const std::string& directory) {
+  auto began = clock::now();
+  make_tree(directory + "/plain", tree_files, 100, 4096, true);
+  const double plain = milliseconds_since(began) / 1000;
+  fs::create_directories(one.base() + "/burst");
   began = clock::now();
-  stream->drain();
-  ASSERT_TRUE(reach(files_progress::phase::drained));
-  std::printf("burst of 10,000 files, after the last close: %.0f ms\n", ms(clock::now() - began));
+  make_tree(one.base() + "/burst", tree_files, 100, 4096);
+  const auto closed = clock::now();
+  link.drain();
+  link.wait_for(files_progress::phase::drained);
+  const double after = milliseconds_since(closed) / 1000;
+  const double whole = milliseconds_since(began) / 1000;
+  const auto copying = clock::now();
+  shell(fmt::format("cp -r {0}/base/burst {0}/copied && sync -f {0}", directory));
+  const double copied = milliseconds_since(copying) / 1000;
+  print({.what = "10,000 files of 4 KiB into 100 new directories -> durable, after the last close",
+         .ours = fmt::format("{:.2f} s (written in {:.2f} s)", after, whole - after),
+         .baseline = fmt::format("cp -r + sync {:.2f} s; write + fsync each {:.2f} s", copied, plain),
+         .ratio = fmt::format("{:.2f} of cp -r", after / copied),
+         .goal = "<= 1 s",
+         .met = after <= 1});
+}
+
+void changes() {
+  const test::temporary_directory directory;
+  const tree one(directory.path());
+  make_tree(one.base(), tree_files, 100, 4096);
+  shell("sync -f " + directory.path());
+  fs::create_directories(directory.path() + "/floor");
+  const agent_process agent(directory.path(), one.protects());
+  const auto began = clock::now();
+  files_link link(agent, one.open_sink());
+  print({.what = "first copy of 10,000 files of 4 KiB",
+         .ours = fmt::format("{:.2f} s", milliseconds_since(began) / 1000)});
+  one_at_a_time(one, link, directory.path() + "/floor");
+  burst(one, link, directory.path());
+}
+
+void restart(int count) {
+  const test::temporary_directory directory;
+  const tree one(directory.path());
+  make_tree(one.base(), count, 200, 16);
+  {
+    const agent_process agent(directory.path(), one.protects());
+    files_link link(agent, one.open_sink());
+    link.drain();
+    link.wait_for(files_progress::phase::drained);
+  }
+  const auto sink = one.open_sink();
+  const auto began = clock::now();
+  const agent_process agent(directory.path(), one.protects());
+  const double started = milliseconds_since(began);
+  const files_link link(agent, sink);
+  const double in_step = milliseconds_since(began);
+  print({.what = fmt::format("agent restarted with {} unchanged files: in step after", count),
+         .ours = fmt::format("{:.2f} s (it serves after {:.2f} s)", in_step / 1000, started / 1000),
+         .goal = "<= 3 s with 1,000,000",
+         .met = in_step <= 3000});
+  print(
+      {.what = fmt::format("agent restarted with {} unchanged files: memory", count),
+       .ours = fmt::format("{:.0f} MiB, at most {:.0f} MiB", agent.resident_mib(), agent.peak_resident_mib()),
+       .goal = "<= 160 MB with 1,000,000",
+       .met = agent.peak_resident_mib() * 1.048576 <= 160});
 }
 
 }  // namespace
-}  // namespace understudy::test
+}  // namespace understudy::bench
+
+int main(int argc, char** argv) {
+  understudy::bench::changes();
+  understudy::bench::restart(argc > 1 ? std::atoi(argv[1]) : 100'000);
+}
