@@ -95,6 +95,20 @@ class files_link {
   std::unique_ptr<files::files_stream> stream_;
 };
 
+// The acknowledgements of the file before, its directory's included, must not count for the next one.
+std::uint64_t durable_when_quiet(const files_link& link) {
+  std::uint64_t durable = 0;
+  auto quiet_since = clock::now();
+  while (milliseconds_since(quiet_since) < 30) {
+    if (const std::uint64_t now = link.progress().durable; now != durable) {
+      durable = now;
+      quiet_since = clock::now();
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds{1});
+  }
+  return durable;
+}
+
 // Until the copy shows the file and a change was acknowledged since.
 void wait_durable(const files_link& link, std::uint64_t before, const std::string& copied,
                   std::size_t bytes) {
@@ -119,12 +133,11 @@ void one_at_a_time(const tree& one, const files_link& link, const std::string& f
   constexpr std::size_t bytes = 4000;
   for (int i = 0; i < latency_samples; ++i) {
     const std::string name = fmt::format("/d{}/message{}", i % 100, i);
-    const std::uint64_t before = link.progress().durable;
+    const std::uint64_t before = durable_when_quiet(link);
     write_file(one.base() + name, bytes);
     const auto closed = clock::now();
     wait_durable(link, before, one.copy() + name, bytes);
     taken.add(milliseconds_since(closed));
-    std::this_thread::sleep_for(std::chrono::milliseconds{20});  // what belongs to this file has passed
   }
   measure_new_files(floor_directory, latency_samples / 2, floor);
   print({.what = "file close -> durable on the host, 10,000-file tree",
