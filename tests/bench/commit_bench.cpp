@@ -143,5 +143,7 @@ int main(int argc, char** argv) {
   bench.latency(100);
   bench.latency(0);
   bench.throughput(100, 3, false, 0.98);
+  bench.throughput(2000, 3, false, 0.95);
+  bench.throughput(5000, 3, true, 0.95);
   bench.throughput(0, 5, true, 0.95);
 }

@@ -78,8 +78,7 @@ def measure(bin_directory, mib, directory):
         f.write(f'[server]\nname = "bench"\nlisten = "127.0.0.1:{agent_port}"\nstate_dir = "{directory}/agent"\n'
                 f'[[database]]\ncatalog = "bench"\npath = "{path}"\n')
     with open(f"{directory}/understudyd.toml", "w") as f:
-        f.write(f'data_dir = "{directory}/host"\n[grpc]\nlisten = "127.0.0.1:{host_port}"\n'
-                f'[http]\nlisten = "127.0.0.1:{free_port()}"\n')
+        f.write(f'data_dir = "{directory}/host"\n[grpc]\nlisten = "127.0.0.1:{host_port}"\n')
     agent = Daemon([program("understudy-agent"), "--config", f"{directory}/agent.toml"], f"{directory}/agent.log")
     host = None
     try:

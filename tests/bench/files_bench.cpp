@@ -28,6 +28,7 @@ namespace fs = std::filesystem;
 
 constexpr int tree_files = 10'000;
 constexpr int latency_samples = 300;
+constexpr int goal_files = 1'000'000;  // fewer say nothing about that goal
 constexpr std::chrono::microseconds look_every{50};
 
 void write_file(const std::string& path, std::size_t bytes, bool synced = false) {
@@ -205,7 +206,7 @@ void restart(int count) {
   print({.what = fmt::format("agent restarted with {} unchanged files: in step after", count),
          .ours = fmt::format("{:.2f} s (it serves after {:.2f} s)", in_step / 1000, started / 1000),
          .goal = "<= 3 s with 1,000,000",
-         .met = in_step <= 3000});
+         .met = count >= goal_files ? std::optional(in_step <= 3000) : std::nullopt});
   print(
       {.what = fmt::format("agent restarted with {} unchanged files: memory", count),
        .ours = fmt::format("{:.0f} MiB, at most {:.0f} MiB", agent.resident_mib(), agent.peak_resident_mib()),

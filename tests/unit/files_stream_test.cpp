@@ -99,6 +99,19 @@ TEST_F(file_stream, follows_changes_by_events) {
   follow_until_same();
 }
 
+// Whoever asked for a drain may look late: what follows the answer at once must not hide it.
+TEST_F(file_stream, drained_stays_until_the_next_drain) {
+  pair.connect();
+  pair.write("a", "1");
+  pair.expect_same();
+  v1::FilesSourceMessage in_step;
+  in_step.mutable_in_step()->set_sequence(0);
+  ASSERT_TRUE(pair.receiving->receive(std::move(in_step)).ok());
+  EXPECT_EQ(pair.receiving->progress().now, files::files_progress::phase::drained);
+  pair.receiving->drain();
+  EXPECT_EQ(pair.receiving->progress().now, files::files_progress::phase::streaming);
+}
+
 TEST_F(file_stream, a_renamed_directory_moves_and_is_not_sent_again) {
   for (int i = 0; i < 200; ++i) pair.write("old/f" + std::to_string(i), std::string(4096, 'c'));
   pair.connect();

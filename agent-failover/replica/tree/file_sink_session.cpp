@@ -88,7 +88,8 @@ absl::Status file_sink_session::receive(v1::FilesSourceMessage&& message) {
       UNDERSTUDY_RETURN_IF_ERROR(flush());
       if (message.in_step().sequence() > last_sequence_)
         return absl::InvalidArgumentError("in_step: unknown sequence");
-      progress_.now = files_progress::phase::streaming;
+      // Whoever asked for the drain may look only now.
+      if (progress_.now != files_progress::phase::drained) progress_.now = files_progress::phase::streaming;
       progress_.entries = message.in_step().entries();
       const v1::FilesMemory& memory = message.in_step().memory();
       return remember(from_message(memory.in_step_until()), memory.root());
@@ -158,7 +159,7 @@ absl::Status file_sink_session::remember(epoch_ns in_step_until, const std::stri
   progress_.current_at = to_time_point(in_step_until);
   const sink_memory& known = sink_.memory();
   if (root == known.root && in_step_until - known.in_step_until < remember_every &&
-      in_step_until >= known.in_step_until && progress_.now == files_progress::phase::streaming) {
+      in_step_until >= known.in_step_until && progress_.now != files_progress::phase::comparing) {
     return absl::OkStatus();
   }
   return sink_.remember(in_step_until, root);
@@ -168,6 +169,7 @@ void file_sink_session::drain() {
   v1::FilesSinkMessage request;
   request.set_drain(true);
   send_(std::move(request));
+  if (progress_.now == files_progress::phase::drained) progress_.now = files_progress::phase::streaming;
 }
 
 void file_sink_session::hold(bool held) {
