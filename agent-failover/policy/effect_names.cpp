@@ -17,6 +17,7 @@ constexpr std::array names = {
     "mark_claim",
     "take_right",
     "give_right",
+    "note_epoch",
     "ask_slot",
     "got_slot",
     "queue",

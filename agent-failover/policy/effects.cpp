@@ -2,6 +2,7 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <utility>
 
 namespace understudy::policy {
@@ -90,6 +91,14 @@ void detection(effect which, primary_state& state, const event& what, std::vecto
   }
 }
 
+// The epoch with which this host's next order counts at an agent whose record is `what`. Where the agent says
+// that this host has the right, or both say that the primary has it, the next change of hands adds one; where
+// only the agent says primary it refuses any fence that is not newer, so the fence itself has to be.
+std::uint64_t epoch_beside(const primary_state& state, const event& what) {
+  const bool refuses_fence = state.owner == right_owner::failover_host && what.owner == right_owner::primary;
+  return std::max(state.epoch, what.epoch + (refuses_fence ? 1 : 0));
+}
+
 void right_and_slot(effect which, primary_state& state, const event& what, std::vector<action>& actions) {
   switch (which) {
     case effect::withdraw:
@@ -110,6 +119,9 @@ void right_and_slot(effect which, primary_state& state, const event& what, std::
       state.start_owed = true;
       state.copy_newest = false;
       state.told = false;
+      break;
+    case effect::note_epoch:
+      state.epoch = epoch_beside(state, what);
       break;
     case effect::ask_slot:
       ask(actions, action_kind::request_slot);

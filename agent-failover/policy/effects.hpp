@@ -22,6 +22,7 @@ enum class effect : std::uint8_t {
   mark_claim,  // the claim is being made: grant nothing any more
   take_right,  // epoch + 1, owner = this host, unless it is already
   give_right,  // epoch + 1, owner = the primary, whose application we owe a start
+  note_epoch,  // an agent that is ahead (this host's state was lost): the next order to it is newer again
   // the one place
   ask_slot,   // request it
   got_slot,   // it is ours

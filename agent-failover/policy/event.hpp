@@ -19,6 +19,7 @@ enum class event_kind : std::uint8_t {
   agent_reset,   // the agent reports another boot id (reason)
   primary_back,  // the agent of a failed primary answers, is fenced and can receive data
   conflict,      // while standing in: the primary's application runs, or it uses an adopted address (reason)
+  agent_epoch,   // the agent's record of the right: `epoch`, `owner`
 
   // results. An arbiter's answer to a request made before the last one is dropped, not delivered.
   step_done,     // `which` is done
@@ -53,7 +54,7 @@ enum class event_kind : std::uint8_t {
   restarted,      // the daemon was restarted, the host was not: a stand-in still runs
   host_rebooted,  // the host's boot id changed: nothing of ours runs
 };
-inline constexpr int event_kind_count = 32;
+inline constexpr int event_kind_count = 33;
 
 // What kind of failure a step met. It decides what `blocked` says.
 enum class failure : std::uint8_t {
@@ -75,6 +76,8 @@ struct event {
   bool force = false;
   bool differ = false;
   std::uint32_t position = 0;
+  std::uint64_t epoch = 0;
+  right_owner owner = right_owner::primary;
   copy_phase replication = copy_phase::streaming;
   diverged_choice choice = diverged_choice::none;
   std::int64_t until_ms = 0;
@@ -95,6 +98,10 @@ inline event failed(step_id which, failure as, std::string reason, bool stand_in
           .failed_as = as,
           .stand_in_ran = stand_in_ran,
           .reason = std::move(reason)};
+}
+// `owner`: whose right it is by the agent's record.
+inline event saw_epoch(std::uint64_t epoch, right_owner owner = right_owner::primary) {
+  return {.kind = event_kind::agent_epoch, .epoch = epoch, .owner = owner};
 }
 
 const char* to_string(event_kind value);  // "probe_ok"

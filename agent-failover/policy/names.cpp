@@ -208,6 +208,8 @@ const char* to_string(event_kind value) {
       return "primary_back";
     case event_kind::conflict:
       return "conflict";
+    case event_kind::agent_epoch:
+      return "agent_epoch";
     case event_kind::step_done:
       return "step_done";
     case event_kind::step_failed:

@@ -174,6 +174,8 @@ void add_common_rows(std::vector<row>& rows) {
           stay(anywhere, E::host_blind, {}, {F::note_blind}, "remembered for when it matters"),
           stay(anywhere, E::host_sees, {}, {F::note_sight}, "remembered for when it matters"),
           stay(anywhere, E::agent_reset, {}, {F::tell_reset}, "the primary was reset: mail"),
+          stay(anywhere, E::agent_epoch, {}, {F::note_epoch},
+               "an agent ahead of this host's record would refuse every order as older: the epoch follows"),
           stay(in(P::monitoring, P::suspect, P::warned, P::blind, P::suspended, P::stopped, P::stood_down),
                E::slot_granted, {}, {F::free_slot}, "a grant that crossed with our withdrawal goes back"),
           stay(anywhere, E::settled, {}, {F::settle_over}, "automatic takeover is allowed again"),

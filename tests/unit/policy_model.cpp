@@ -143,10 +143,26 @@ class explorer {
     }
   }
 
+  // Never back, never the right, and afterwards the agent accepts: a fence at once where this host has the
+  // right, a fence or grant after the next change of hands otherwise.
+  void check_epoch(const primary_state& before, const event& what, const primary_state& after) {
+    primary_state raised = before;
+    raised.epoch = after.epoch;
+    const bool must_fence = after.owner == right_owner::failover_host && what.owner == right_owner::primary;
+    if (after.epoch < before.epoch || after.epoch < what.epoch + (must_fence ? 1 : 0) || !(raised == after) ||
+        must_persist(before, after) != (after.epoch != before.epoch)) {
+      note(finding::epoch_broken);
+    }
+  }
+
   void check_edge(const primary_state& before, const event& what, const result& made) {
     const primary_state& after = made.state;
     const bool changed_hands = before.owner != after.owner;
-    if (after.epoch != before.epoch + (changed_hands ? 1 : 0)) note(finding::epoch_broken);
+    if (what.kind == event_kind::agent_epoch) {
+      check_epoch(before, what, after);
+    } else if (after.epoch != before.epoch + (changed_hands ? 1 : 0)) {
+      note(finding::epoch_broken);
+    }
     const bool claims = after.at == phase::claiming && before.at != phase::claiming;
     if (claims && !after.replication.has_copy) note(finding::taken_over_without_copy);
     if (claims && after.why_acting == cause::automatic) {
@@ -407,6 +423,13 @@ class explorer {
     if (h.at == phase::standing_in && contact(w)) {
       if (w.primary_runs) deliver(w, happened(event_kind::conflict));
       if (!w.primary_runs && !w.agent_owns) deliver(w, happened(event_kind::primary_back));
+    }
+    if (contact(w)) {
+      // This host's record may have been lost, and with it any number of changes of hands.
+      const right_owner theirs = w.agent_owns ? right_owner::primary : right_owner::failover_host;
+      for (const std::uint64_t seen : {base_epoch - 1, base_epoch, base_epoch + 2}) {
+        deliver(w, saw_epoch(seen, theirs));
+      }
     }
     if (w.grant_under_way) {
       world next = w;

@@ -11,7 +11,7 @@ const char* to_string(finding value) {
     case finding::data_destroyed:
       return "commits were overwritten that had not been set aside";
     case finding::epoch_broken:
-      return "the epoch did not grow by one with the owner, and only then";
+      return "the epoch did not grow by one with the owner or follow an agent that is ahead, and only then";
     case finding::slot_shared:
       return "a stand-in runs, or a takeover goes on, without the one place";
     case finding::copy_newest_wrong:

@@ -242,6 +242,33 @@ TEST(policy_takeover, after_a_reboot_before_any_stand_in_it_is_undone_and_30_app
   EXPECT_EQ(takeover_threshold(p.state), 30u);
 }
 
+TEST(policy_takeover, an_agent_that_is_ahead_can_be_fenced_all_the_same) {
+  driven_primary p;
+  const primary_state before = p.state;
+  p.on(saw_epoch(3));
+  EXPECT_EQ(p.name(), "Monitoring");
+  EXPECT_EQ(p.state.epoch, 3u);
+  EXPECT_TRUE(must_persist(before, p.state));
+  EXPECT_TRUE(p.actions.empty());
+  EXPECT_EQ(p.on(saw_epoch(2)).state.epoch, 3u) << "never back";
+  EXPECT_EQ(p.taken_over().state.epoch, 4u);
+  EXPECT_EQ(p.on(saw_epoch(3)).state.epoch, 4u) << "not fenced yet, and it can be";
+  EXPECT_EQ(p.on(saw_epoch(4, right_owner::failover_host)).state.epoch, 4u) << "fenced";
+}
+
+TEST(policy_takeover, an_agent_found_ahead_after_the_takeover_is_fenced_with_a_newer_epoch) {
+  for (const std::uint64_t theirs : {2u, 7u}) {
+    driven_primary p;
+    p.taken_over().on(saw_epoch(theirs));
+    EXPECT_EQ(p.name(), "StandingIn");
+    EXPECT_EQ(p.state.owner, right_owner::failover_host);
+    EXPECT_EQ(p.state.epoch, theirs + 1) << "an equal one is refused too";
+  }
+  driven_primary p;
+  p.taken_over().on(saw_epoch(7, right_owner::failover_host));
+  EXPECT_EQ(p.state.epoch, 7u) << "fenced by an earlier life of this host: the return is newer";
+}
+
 TEST(policy_takeover, a_conflict_fences_again) {
   driven_primary p;
   p.taken_over().on(happened(event_kind::conflict, "ARP from its MAC"));
