@@ -32,13 +32,14 @@ class execution {
  public:
   explicit execution(self_pointer self) : self_(self), around_(self->state.around) {}
 
-  std::string run(const std::vector<lease::gate_action>& actions) {
+  std::string all(const std::vector<lease::gate_action>& actions) {
     for (const lease::gate_action& action : actions) {
       if (blocked_) break;
       std::visit([this](const auto& a) { act(a); }, action);
     }
     return refusal_;
   }
+  bool blocked() const { return blocked_; }
 
  private:
   void act(const lease::store& a) {
@@ -84,7 +85,10 @@ void feed(self_pointer self, const lease::gate_event& event,
   const lease::gate_state before = state.gate;
   lease::gate_step turn = lease::step(state.gate, event);
   state.gate = std::move(turn.state);
-  const std::string refusal = execution(self).run(turn.actions);
+  execution run(self);
+  const std::string refusal = run.all(turn.actions);
+  // A right that is not on record is not held.
+  if (run.blocked()) state.gate = before;
 
   if (before.phase != state.gate.phase) {
     log::info("", "the gate is {}", lease::to_string(state.gate.phase));
