@@ -132,7 +132,7 @@ TEST_F(rpc_server_test, plaintext_beyond_loopback_names_both_remedies) {
     const absl::Status status = rpc_server::start(options(listen)).status();
     EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition) << listen;
     EXPECT_THAT(std::string(message_of(status)), HasSubstr("insecure = true"));
-    EXPECT_THAT(std::string(message_of(status)), HasSubstr("understudyctl enroll"));
+    EXPECT_THAT(std::string(message_of(status)), HasSubstr("certificate, key and ca"));
   }
   server_options lab = options("0.0.0.0:0");
   lab.insecure = true;
