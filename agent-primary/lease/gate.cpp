@@ -29,12 +29,16 @@ struct turn {
 
   // The right is here: addresses first, for an application may want to bind them.
   void open() {
+    const bool being_stopped = s.phase == gate_phase::closing;
     s.phase = gate_phase::open;
     s.term_sent = false;
     s.kill_sent = false;
     if (!s.right.service_addresses.empty()) act(add_addresses{s.right.service_addresses});
     act(open_flag{});
     start_if_possible();
+    // A wish that is not fulfilled now waits for nothing but the end of a stop of the gate's own: it must not
+    // undo an operator's later one.
+    if (!being_stopped) s.start_wanted = false;
   }
 
   void start_if_possible() {
@@ -75,6 +79,7 @@ struct turn {
       act(
           note{"the record of the right to run is damaged; asking the failover host, and starting nothing "
                "before it answers"});
+      act(close_flag{});
       act(ask_host{});
     } else if (e.right.owner == right_owner::failover_host) {
       // A stand-in may run: stay down, also after a reboot; the host will say when it is over.
@@ -88,7 +93,9 @@ struct turn {
       open();
       if (s.lease_end) tick(e.now);
     } else if (e.host_known) {
-      // The machine was reset: a stand-in may have started meanwhile, so ask before starting anything.
+      // The machine was reset: a stand-in may have started meanwhile, so ask before starting anything. A flag
+      // that a power cut left behind says nothing about now.
+      act(close_flag{});
       act(ask_host{});
     } else {
       // No failover host was ever met: nobody else can run.
@@ -132,7 +139,9 @@ struct turn {
     s.right.leased = e.lease.has_value();
     s.right.service_addresses = e.addresses;
     s.lease_end = lease_end;
-    s.start_wanted = s.start_wanted || e.start_applications;
+    // While they run there is nothing to start, now or after an operator's stop.
+    const bool they_run = s.phase == gate_phase::open && !s.applications_down;
+    s.start_wanted = s.start_wanted || (e.start_applications && !they_run);
     const bool was_damaged = s.record_damaged;
     s.record_damaged = false;
     if (was_damaged || s.right != before) store_now();
@@ -188,7 +197,11 @@ struct turn {
     s.start_wanted = false;
     s.record_damaged = false;
     if (s.right != before) store_now();
-    if (s.phase == gate_phase::closing || s.phase == gate_phase::closed) return;  // already so
+    if (s.phase == gate_phase::closing) return;  // already so
+    if (s.phase == gate_phase::closed) {
+      closed();  // an address may be new on the list, or may not have gone the first time
+      return;
+    }
     close(std::chrono::milliseconds{0}, e.reason);
   }
 

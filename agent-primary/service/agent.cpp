@@ -41,14 +41,23 @@ namespace {
 
 constexpr std::chrono::milliseconds stream_grace{500};  // for calls under way to notice the end
 
-void set_gate_flag(const std::string& path, bool open) {
+constexpr const char* gate_flag = "may-run";
+
+// Its removal is durable on return: a flag that comes back with the power would open the gate at boot. One
+// that a power cut takes away only keeps it closed.
+void set_gate_flag(os::directory& state, const std::string& path, bool open) {
   if (open) {
     std::ofstream file(path);
     file << "Units of protected applications may start while this file is here: "
             "ConditionPathExists="
          << path << "\n";
-  } else {
-    ::unlink(path.c_str());
+    return;
+  }
+  absl::Status status = state.remove_file(gate_flag);
+  if (status.ok() || absl::IsNotFound(status)) status = state.sync();
+  if (!status.ok()) {
+    log::error("", "{} could not be removed, and units that wait for it may start: {}", path,
+               message_of(status));
   }
 }
 
@@ -127,7 +136,9 @@ lease_surroundings agent::implementation::surroundings() {
     log::info("", "stopping the applications: {}", why);
     caf::anon_send(parts.application_keeper(), atom::stop_v, std::int64_t{grace.count()});
   };
-  around.set_flag = [path = parts.config.state_dir + "/may-run"](bool open) { set_gate_flag(path, open); };
+  around.set_flag = [this, path = fmt::format("{}/{}", parts.config.state_dir, gate_flag)](bool open) {
+    set_gate_flag(*state_directory, path, open);
+  };
   around.publish = [this](const lease_snapshot& now) {
     parts.set_right(now);
     if (now.phase == lease::gate_phase::closed && now.right.owner == lease::right_owner::failover_host) {

@@ -18,6 +18,7 @@ struct lease_keeper_test : test::actor_fixture {
   std::vector<std::string> done;
   lease::time_point clock{1000s};
   absl::Status disk;  // what storing gives
+  bool flag = false;
   std::function<void(lease::gate_event)> host_answer;
   lease_keeper_actor keeper;
 
@@ -36,6 +37,7 @@ struct lease_keeper_test : test::actor_fixture {
     };
     around.keep_lease_end = [](std::optional<lease::time_point>) {};
     around.ask_host = [this](const lease::right_record&, std::function<void(lease::gate_event)> answer) {
+      EXPECT_FALSE(flag) << "units may not start before the answer";
       done.emplace_back("ask");
       host_answer = std::move(answer);
     };
@@ -51,7 +53,7 @@ struct lease_keeper_test : test::actor_fixture {
     around.stop_applications = [this](std::chrono::milliseconds grace, const std::string&) {
       done.push_back("stop " + std::to_string(grace.count()));
     };
-    around.set_flag = [](bool) {};
+    around.set_flag = [this](bool open) { flag = open; };
     around.publish = [](const lease_snapshot&) {};
     around.boot_decided = [] {};
     around.now = [this] { return clock; };
@@ -101,6 +103,73 @@ TEST_F(lease_keeper_test, an_answer_ends_the_asking) {
   EXPECT_THAT(take(), ElementsAre("ask", "store failover_host"));
   pass(60s);
   for (const std::string& what : take()) EXPECT_EQ(what, "ask") << "nothing may start";
+}
+
+TEST_F(lease_keeper_test, a_flag_that_a_power_cut_left_is_gone_before_it_asks) {
+  flag = true;
+  boot(returned());
+  EXPECT_FALSE(flag);
+  EXPECT_THAT(take(), ElementsAre("ask"));
+  lease::granted grant;
+  grant.epoch = 3;
+  grant.now = clock;
+  disk = absl::ResourceExhaustedError("no space left");
+  grant.owner_name = "p1";  // so that there is something to record
+  host_answer(grant);
+  settle();
+  EXPECT_FALSE(flag) << "not on record, not open";
+  disk = absl::OkStatus();
+  host_answer(grant);
+  settle();
+  EXPECT_TRUE(flag);
+}
+
+TEST_F(lease_keeper_test, an_older_fence_is_refused_with_the_epoch_that_it_lost_to) {
+  boot(lease::booted{});
+  lease::granted grant;
+  grant.epoch = 7;
+  grant.now = clock;
+  feed(grant);
+  lease::fenced fence;
+  fence.epoch = 5;
+  fence.owner_name = "standby";
+  const lease_snapshot refused = feed(fence);
+  EXPECT_THAT(refused.refusal, testing::HasSubstr("older than 7"));
+  EXPECT_EQ(refused.right.epoch, 7u);
+  EXPECT_EQ(refused.right.owner, lease::right_owner::primary);
+  fence.epoch = 8;
+  EXPECT_EQ(feed(fence).refusal, "");
+  take();
+  const lease_snapshot again = feed(fence);
+  EXPECT_EQ(again.refusal, "");
+  EXPECT_EQ(again.right.epoch, 8u);
+  EXPECT_THAT(take(), IsEmpty()) << "recorded and carried out before";
+}
+
+TEST_F(lease_keeper_test, addresses_go_when_the_applications_are_down_and_questions_are_answered_before) {
+  boot(lease::booted{});
+  lease::granted grant;
+  grant.epoch = 1;
+  grant.now = clock;
+  grant.addresses = {{"10.0.0.5", 24, "eth0"}};
+  feed(grant);
+  take();
+  lease::fenced fence;
+  fence.epoch = 2;
+  EXPECT_EQ(feed(fence).refusal, "");
+  EXPECT_THAT(take(), ElementsAre("store failover_host", "stop 0"));
+  EXPECT_EQ(feed(lease::host_met{}).phase, lease::gate_phase::closing);
+  EXPECT_THAT(take(), IsEmpty());
+  std::vector<application::application_status> applications(1);
+  applications[0].state = application::application_state::stopping;
+  caf::anon_send(keeper, atom::change_v, applications);
+  settle();
+  EXPECT_THAT(take(), IsEmpty());
+  applications[0].state = application::application_state::stopped;
+  caf::anon_send(keeper, atom::change_v, applications);
+  settle();
+  EXPECT_THAT(take(), ElementsAre("remove"));
+  EXPECT_EQ(feed(lease::host_met{}).phase, lease::gate_phase::closed);
 }
 
 TEST_F(lease_keeper_test, a_lease_runs_out_by_the_clock) {

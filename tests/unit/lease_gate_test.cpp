@@ -86,7 +86,7 @@ TEST_F(lease_gate, a_fresh_install_runs_without_asking_anybody) {
 }
 
 TEST_F(lease_gate, after_a_reset_it_asks_before_it_starts) {
-  EXPECT_EQ(feed(boot(right_owner::primary, 4)), "ask");
+  EXPECT_EQ(feed(boot(right_owner::primary, 4)), "close, ask");
   EXPECT_EQ(feed(start_asked{}), "refuse");
   EXPECT_EQ(feed(grant(4)), "add 1, open, start");
   EXPECT_EQ(feed(applications_changed{false}), "");
@@ -99,7 +99,7 @@ TEST_F(lease_gate, silence_starts_it_in_compat_only) {
 
   booted leased = boot(right_owner::primary, 4);
   leased.right.leased = true;
-  EXPECT_EQ(feed(leased), "ask");
+  EXPECT_EQ(feed(leased), "close, ask");
   EXPECT_EQ(feed(ask_timed_out{}), "ask");
   EXPECT_EQ(state.phase, gate_phase::asking);
   EXPECT_EQ(feed(grant(4, 20s)), "add 1, open, start");
@@ -138,7 +138,7 @@ TEST_F(lease_gate, a_grant_is_durable_before_anything_starts) {
   back.start_applications = true;
   EXPECT_EQ(feed(back), "store primary 6, add 1, open, start");
   // The power is cut anywhere in between: the record says primary, and the host is asked again.
-  EXPECT_EQ(feed(boot(right_owner::primary, 6)), "ask");
+  EXPECT_EQ(feed(boot(right_owner::primary, 6)), "close, ask");
 }
 
 TEST_F(lease_gate, a_grant_without_a_wish_to_start_leaves_them_down) {
@@ -157,6 +157,48 @@ TEST_F(lease_gate, a_grant_while_they_are_still_stopping_starts_them_when_they_a
   EXPECT_EQ(feed(applications_changed{true}), "start");
 }
 
+TEST_F(lease_gate, a_grant_while_they_run_does_not_undo_a_later_stop) {
+  feed(boot(right_owner::primary, 4));
+  feed(grant(4));
+  feed(applications_changed{false});
+  granted again = grant(4);
+  again.start_applications = true;
+  EXPECT_EQ(feed(again), "");
+  EXPECT_EQ(feed(applications_changed{true}), "") << "an operator stopped them";
+  EXPECT_EQ(feed(again), "start");
+}
+
+TEST_F(lease_gate, one_found_running_at_boot_may_be_stopped) {
+  booted found;  // the agent was installed beside a running application
+  found.applications_up = true;
+  EXPECT_EQ(feed(found), "open");
+  EXPECT_EQ(feed(applications_changed{true}), "");
+}
+
+TEST_F(lease_gate, a_grant_repeated_while_they_are_still_stopping_does_not_lose_the_start) {
+  feed(boot(right_owner::primary, 4));
+  feed(grant(4));
+  feed(applications_changed{false});
+  feed(fence(5));
+  granted back = grant(6);
+  back.start_applications = true;
+  feed(back);
+  EXPECT_EQ(feed(back), "");
+  EXPECT_EQ(feed(grant(6)), "");
+  EXPECT_EQ(feed(applications_changed{true}), "start");
+  feed(applications_changed{false});
+  EXPECT_EQ(feed(applications_changed{true}), "") << "once";
+}
+
+TEST_F(lease_gate, a_fence_repeated_removes_what_is_new_or_was_left) {
+  feed(boot(right_owner::failover_host, 5));
+  feed(fence(5));
+  EXPECT_EQ(feed(fence(5)), "remove 1");
+  fenced more = fence(5);
+  more.addresses.push_back({"10.0.0.6", 24, "eth0"});
+  EXPECT_EQ(feed(more), "store failover_host 5, remove 2");
+}
+
 TEST_F(lease_gate, epochs_never_go_back) {
   feed(boot(right_owner::primary, 4));
   feed(grant(7));
@@ -170,7 +212,7 @@ TEST_F(lease_gate, a_damaged_record_starts_nothing_before_an_answer) {
   booted damaged;
   damaged.damaged = true;
   damaged.host_known = true;
-  EXPECT_EQ(feed(damaged), "ask");
+  EXPECT_EQ(feed(damaged), "close, ask");
   EXPECT_EQ(feed(ask_timed_out{}), "ask");
   EXPECT_EQ(feed(grant(3)), "store primary 3, add 1, open, start");
 }
@@ -251,7 +293,12 @@ TEST_F(lease_gate, random_events_and_power_cuts_keep_the_promises) {
   std::mt19937 random(20261122);
   right_record durable;
   bool up = false;
+  bool flag = false;  // outlives a power cut
   time_point now = t0;
+  const auto move_flag = [&flag](const gate_action& action) {
+    if (std::holds_alternative<open_flag>(action)) flag = true;
+    if (std::holds_alternative<close_flag>(action)) flag = false;
+  };
   feed(booted{});
   for (int turn = 0; turn < 200'000; ++turn) {
     const std::uint64_t epoch = durable.epoch + random() % 3 - (durable.epoch > 0 ? random() % 2 : 0);
@@ -298,6 +345,7 @@ TEST_F(lease_gate, random_events_and_power_cuts_keep_the_promises) {
     const std::size_t cut =
         random() % 20 == 0 ? random() % (result.actions.size() + 1) : result.actions.size();
     for (std::size_t i = 0; i < cut; ++i) {
+      move_flag(result.actions[i]);
       if (const auto* s = std::get_if<store>(&result.actions[i])) {
         ASSERT_GE(s->right.epoch, durable.epoch) << "turn " << turn;
         durable = s->right;
@@ -318,8 +366,11 @@ TEST_F(lease_gate, random_events_and_power_cuts_keep_the_promises) {
       again.host_known = durable.epoch > 0;
       again.now = now;
       up = false;
-      state = step(state, again).state;
+      const gate_step after = step(state, again);
+      state = after.state;
+      for (const gate_action& action : after.actions) move_flag(action);
     }
+    ASSERT_TRUE(state.phase == gate_phase::open || !flag) << "turn " << turn;
     ASSERT_TRUE(state.phase != gate_phase::closed || !up) << "turn " << turn;
     ASSERT_TRUE(state.phase != gate_phase::open || state.right.owner != right_owner::failover_host)
         << "turn " << turn;
