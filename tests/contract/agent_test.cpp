@@ -1,222 +1,35 @@
 // The real understudy-agent as a process, over real databases and applications, met as its clients meet it.
 
-#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 #include <signal.h>
-#include <sqlite3.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
-#include <future>
-#include <sstream>
 
-#include "agent-failover/replica/database_copy.hpp"
-#include "agent-primary/capture/capture_engine.hpp"
-#include "common/channel/database_streams.hpp"
-#include "common/channel/wire.hpp"
-#include "common/os/file_system.hpp"
-#include "common/rpc/channel.hpp"
 #include "common/rpc/rpc_server.hpp"
 #include "common/rpc/rpc_status.hpp"
 #include "common/status/status_text.hpp"
 #include "grpc/reflection/v1/reflection.grpc.pb.h"
-#include "tests/support/wait.hpp"
+#include "tests/contract/agent_process.hpp"
 #include "understudy/v1/gate.grpc.pb.h"
-#include "understudy/v1/primary_agent.grpc.pb.h"
 
 namespace understudy {
 namespace {
 
 using namespace std::chrono_literals;
+using test::app_is;
+using test::content_of;
+using test::enough;
+using test::lease_client;
+using test::query;
 using testing::Contains;
+using testing::ElementsAre;
 using testing::HasSubstr;
 
-constexpr auto enough = 20s;  // a deadline, never a pause
-
-std::string content_of(const std::string& path) {
-  std::ifstream file(path);
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
-
-std::string query(const std::string& path, const std::string& sql) {
-  sqlite3* database = nullptr;
-  EXPECT_EQ(sqlite3_open(path.c_str(), &database), SQLITE_OK);
-  sqlite3_busy_timeout(database, 5000);
-  std::string result;
-  char* error = nullptr;
-  sqlite3_exec(
-      database, sql.c_str(),
-      [](void* out, int count, char** values, char**) {
-        for (int i = 0; i < count; ++i)
-          *static_cast<std::string*>(out) += std::string(values[i] ? values[i] : "NULL") + ";";
-        return 0;
-      },
-      &result, &error);
-  EXPECT_EQ(error, nullptr) << error << " in " << sql;
-  sqlite3_free(error);
-  sqlite3_close(database);
-  return result;
-}
-
-struct agent_test : testing::Test {
-  std::string directory = [] {
-    std::string name = testing::TempDir() + "agent_XXXXXX";
-    return std::string(::mkdtemp(name.data()));
-  }();
-  pid_t pid = 0;
-  int port = 0;
-  std::shared_ptr<grpc::Channel> channel;
-  std::unique_ptr<v1::PrimaryAgent::Stub> stub;
-
-  ~agent_test() override {
-    stop(SIGTERM);
-    // Applications outlive the agent; here they must not outlive the test.
-    if (const pid_t left = recorded_pid(); left > 1) ::kill(-left, SIGKILL);
-    std::filesystem::remove_all(directory);
-  }
-
-  std::string in(const std::string& name) const { return directory + "/" + name; }
-  pid_t recorded_pid() const {
-    pid_t result = 0;
-    std::istringstream(content_of(in("state/applications/app.run"))) >> result;
-    return result;
-  }
-
-  void write_config(const std::string& more = "") const {
-    std::ofstream(in("agent.toml"))
-        << "[server]\nname = \"p1\"\nlisten = \"127.0.0.1:0\"\nstate_dir = \"" << in("state")
-        << "\"\n[[database]]\ncatalog = \"main\"\npath = \"" << in("main.db")
-        << "\"\n[[application]]\nname = \"app\"\nstart = [\"/bin/sleep\", \"1000\"]\nversion = "
-           "[\"/bin/echo\", \"app 1.2\"]\n"
-        << more;
-  }
-
-  // Runs the program to its end, or returns at once with `pid` set.
-  int run(const std::vector<std::string>& arguments, bool wait) {
-    std::vector<char*> words{const_cast<char*>(UNDERSTUDY_AGENT)};
-    for (const std::string& a : arguments) words.push_back(const_cast<char*>(a.c_str()));
-    words.push_back(nullptr);
-    std::filesystem::remove(in("log"));
-    const pid_t child = ::fork();
-    if (child == 0) {
-      const int log = ::open(in("log").c_str(), O_CREAT | O_WRONLY | O_APPEND, 0600);
-      ::dup2(log, 1);
-      ::dup2(log, 2);
-      ::execv(UNDERSTUDY_AGENT, words.data());
-      ::_exit(127);
-    }
-    pid = child;
-    return wait ? ended() : 0;
-  }
-  int ended() {
-    int status = 0;
-    ::waitpid(std::exchange(pid, 0), &status, 0);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-  }
-  int stop(int signal) {
-    if (pid == 0) return 0;
-    ::kill(pid, signal);
-    return ended();
-  }
-  std::string log() const { return content_of(in("log")); }
-
-  void start() {
-    run({"--config", in("agent.toml")}, false);
-    ASSERT_TRUE(test::wait_until([&] { return log().find("serves on port ") != std::string::npos; }, enough))
-        << log();
-    const std::string text = log();
-    std::istringstream(text.substr(text.find("serves on port ") + 15)) >> port;
-    channel = rpc::make_channel("127.0.0.1:" + std::to_string(port));
-    stub = v1::PrimaryAgent::NewStub(channel);
-  }
-
-  static void deadline(grpc::ClientContext& context) {
-    context.set_deadline(std::chrono::system_clock::now() + enough);
-  }
-  v1::DescribeResponse describe() const {
-    grpc::ClientContext context;
-    deadline(context);
-    v1::DescribeResponse response;
-    const grpc::Status status = stub->Describe(&context, {}, &response);
-    EXPECT_TRUE(status.ok()) << status.error_message();
-    return response;
-  }
-  v1::TestDatabaseResponse test_database(const std::string& path) const {
-    grpc::ClientContext context;
-    deadline(context);
-    v1::TestDatabaseRequest request;
-    request.set_path(path);
-    v1::TestDatabaseResponse response;
-    EXPECT_TRUE(stub->TestDatabase(&context, request, &response).ok());
-    return response;
-  }
-  absl::Status control(v1::ApplicationCommand command) const {
-    grpc::ClientContext context;
-    deadline(context);
-    v1::ControlApplicationRequest request;
-    request.set_command(command);
-    v1::ControlApplicationResponse response;
-    return rpc::from_grpc(stub->ControlApplication(&context, request, &response));
-  }
-};
-
-// The host's end of HoldLease.
-struct lease_client {
-  explicit lease_client(v1::PrimaryAgent::Stub& stub) {
-    context.set_deadline(std::chrono::system_clock::now() + 2 * enough);
-    stream = stub.HoldLease(&context);
-  }
-  ~lease_client() { context.TryCancel(); }
-
-  grpc::ClientContext context;
-  std::unique_ptr<grpc::ClientReaderWriter<v1::HoldLeaseRequest, v1::HoldLeaseResponse>> stream;
-  std::uint64_t nonce = 0;
-
-  v1::HoldLeaseResponse ask(v1::HoldLeaseRequest request) {
-    request.set_nonce(++nonce);
-    request.set_host_address("127.0.0.1:9");
-    request.set_server("p1");
-    EXPECT_TRUE(stream->Write(request));
-    v1::HoldLeaseResponse response;
-    do EXPECT_TRUE(stream->Read(&response));
-    while (response.nonce() != nonce && !testing::Test::HasFailure());
-    return response;
-  }
-  // Asks until it is so. (News that came before the last answer was dropped by ask().)
-  v1::HoldLeaseResponse until(const std::function<bool(const v1::HoldLeaseResponse&)>& good) {
-    v1::HoldLeaseResponse response;
-    EXPECT_TRUE(test::wait_until(
-        [&] {
-          response = ask({});
-          return good(response) || testing::Test::HasFailure();
-        },
-        enough));
-    return response;
-  }
-  static v1::HoldLeaseRequest fence(std::uint64_t epoch) {
-    v1::HoldLeaseRequest request;
-    request.mutable_fence()->set_epoch(epoch);
-    request.mutable_fence()->set_owner("standby");
-    request.mutable_fence()->set_reason("a test");
-    return request;
-  }
-  static v1::HoldLeaseRequest grant(std::uint64_t epoch) {
-    v1::HoldLeaseRequest request;
-    request.mutable_grant()->set_epoch(epoch);
-    request.mutable_grant()->set_start_applications(true);
-    return request;
-  }
-};
-
-bool app_is(const v1::HoldLeaseResponse& response, v1::ApplicationState state) {
-  return response.applications_size() == 1 && response.applications(0).state() == state;
-}
+struct agent_test : test::agent_process {};
 
 TEST_F(agent_test, describes_what_it_protects_and_tests_databases) {
   query(in("main.db"), "pragma journal_mode = wal; create table t(x); insert into t values (1)");
@@ -354,6 +167,79 @@ TEST_F(agent_test, a_fence_stops_the_application_and_survives_kill_9) {
   EXPECT_TRUE(control(v1::APPLICATION_COMMAND_START).ok());
 }
 
+TEST_F(agent_test, an_older_fence_is_refused_with_the_epoch_that_it_lost_to) {
+  write_config();
+  start();
+  lease_client host(*stub);
+  EXPECT_EQ(host.ask(lease_client::grant(7)).error(), "");
+  for (const std::uint64_t epoch : {5, 7}) {
+    const v1::HoldLeaseResponse refused = host.ask(lease_client::fence(epoch));
+    EXPECT_NE(refused.error(), "") << epoch;
+    EXPECT_EQ(refused.right().epoch(), 7u);
+    EXPECT_EQ(refused.right().owner(), v1::RIGHT_OWNER_PRIMARY);
+  }
+  for (int times = 0; times < 2; ++times) {
+    const v1::HoldLeaseResponse fenced = host.ask(lease_client::fence(8));
+    EXPECT_EQ(fenced.error(), "");
+    EXPECT_EQ(fenced.right().epoch(), 8u);
+    EXPECT_EQ(fenced.right().owner(), v1::RIGHT_OWNER_FAILOVER_HOST);
+  }
+}
+
+TEST_F(agent_test, an_operators_stop_is_not_undone_by_a_grant_that_came_before_it) {
+  write_config();
+  start();
+  lease_client host(*stub);
+  host.ask(lease_client::grant(1));
+  host.until([](const auto& r) { return app_is(r, v1::APPLICATION_STATE_RUNNING); });
+  host.ask(lease_client::grant(1));
+  EXPECT_TRUE(control(v1::APPLICATION_COMMAND_STOP).ok());
+  for (int times = 0; times < 20; ++times) {
+    EXPECT_TRUE(app_is(host.ask({}), v1::APPLICATION_STATE_STOPPED));
+  }
+}
+
+// An application that ends only when the test lets it.
+TEST_F(agent_test, a_fence_is_answered_at_once_and_followed_by_questions) {
+  if (::geteuid() != 0) GTEST_SKIP() << "adds an address to the loopback adapter, which needs root";
+  write_config();
+  std::string config = content_of(in("agent.toml"));
+  const std::string quick = "[\"/bin/sleep\", \"1000\"]";
+  config.replace(config.find(quick), quick.size(),
+                 "[\"/bin/sh\", \"-c\", \"trap 'until test -e " + in("let-go") +
+                     "; do sleep 0.02; done; exit 0' TERM; touch " + in("up") +
+                     "; while :; do sleep 0.02; done\"]\nstop_grace = \"60s\"");
+  std::ofstream(in("agent.toml")) << config;
+  start();
+  ASSERT_TRUE(test::wait_until([&] { return std::filesystem::exists(in("up")); }, enough)) << log();
+  const std::string address =
+      "127.77." + std::to_string(::getpid() / 250 % 250) + "." + std::to_string(::getpid() % 250 + 1);
+  lease_client host(*stub);
+  v1::HoldLeaseRequest grant = lease_client::grant(1);
+  v1::ServiceAddress* added = grant.mutable_grant()->add_service_addresses();
+  added->set_address(address);
+  added->set_prefix_length(32);
+  added->set_adapter("lo");
+  EXPECT_EQ(host.ask(grant).error(), "");
+  EXPECT_THAT(host.ask({}).held_addresses(), ElementsAre(address));
+
+  const v1::HoldLeaseResponse fenced = host.ask(lease_client::fence(2));
+  EXPECT_EQ(fenced.error(), "");
+  EXPECT_EQ(fenced.right().owner(), v1::RIGHT_OWNER_FAILOVER_HOST);
+  host.until([](const auto& r) { return app_is(r, v1::APPLICATION_STATE_STOPPING); });
+  const auto before = std::chrono::steady_clock::now();
+  for (int times = 0; times < 20; ++times) {
+    const v1::HoldLeaseResponse now = host.ask({});
+    EXPECT_TRUE(app_is(now, v1::APPLICATION_STATE_STOPPING));
+    EXPECT_THAT(now.held_addresses(), ElementsAre(address)) << "its clients are still served";
+  }
+  EXPECT_LT(std::chrono::steady_clock::now() - before, 10s) << "not held back by what is being stopped";
+
+  std::ofstream(in("let-go")).flush();
+  const v1::HoldLeaseResponse gone = host.until([](const auto& r) { return r.held_addresses().empty(); });
+  EXPECT_TRUE(app_is(gone, v1::APPLICATION_STATE_STOPPED)) << "the address goes last";
+}
+
 TEST_F(agent_test, a_lease_needs_an_answer_before_it) {
   write_config();
   start();
@@ -419,159 +305,23 @@ TEST_F(agent_test, asks_the_host_at_boot_and_obeys_its_answer) {
   EXPECT_TRUE(std::filesystem::exists(in("state/may-run")));
 }
 
+TEST_F(agent_test, a_flag_that_a_power_cut_left_is_gone_before_it_serves) {
+  write_config("[host]\naddress = \"127.0.0.1:9\"\nboot_wait = \"60s\"\n");
+  std::filesystem::create_directories(in("state"));
+  std::ofstream(in("state/may-run")) << "from the boot before";
+  start();
+  EXPECT_FALSE(std::filesystem::exists(in("state/may-run"))) << "still asking";
+  EXPECT_EQ(recorded_pid(), 0);
+  lease_client host(*stub);
+  EXPECT_EQ(host.ask(lease_client::grant(1)).error(), "");
+  EXPECT_TRUE(std::filesystem::exists(in("state/may-run")));
+}
+
 TEST_F(agent_test, silence_at_boot_starts_it_after_its_wait) {
   write_config("[host]\naddress = \"127.0.0.1:9\"\nboot_wait = \"1500ms\"\n");
   start();
   EXPECT_EQ(recorded_pid(), 0);
   ASSERT_TRUE(test::wait_until([&] { return recorded_pid() > 0; }, enough)) << log();
-}
-
-// The copy on a failover host, filled over the wire.
-struct copied {
-  explicit copied(const std::string& directory)
-      : copy(*replica::database_copy::open(*os::posix_file_system().open_root(directory), "main.db")) {}
-  std::shared_ptr<replica::database_copy> copy;
-
-  absl::Status replicate(std::shared_ptr<grpc::Channel> channel) {
-    std::promise<absl::Status> ended;
-    std::atomic<bool> drained{false};
-    channel::stream_callbacks callbacks;
-    callbacks.on_progress = [&](const channel::database_progress& p) {
-      if (p.now == channel::database_progress::phase::drained) drained = true;
-    };
-    callbacks.on_end = [&](const absl::Status& status) { ended.set_value(status); };
-    const auto stream = channel::start_database_replication(channel, "main", copy, callbacks);
-    stream->drain();
-    EXPECT_TRUE(test::wait_until([&] { return drained.load(); }, enough));
-    stream->stop();
-    return ended.get_future().get();
-  }
-  v1::DatabaseImage image() const {
-    v1::DatabaseImage result;
-    const channel::sink_state state = copy->state();
-    result.set_exists(state.exists);
-    result.set_page_size(state.page_size);
-    result.set_pages(state.database_pages);
-    channel::to_wire(state.combined, result.mutable_hash());
-    return result;
-  }
-};
-
-struct agent_failback_test : agent_test {
-  v1::DatabaseImage base;
-  std::unique_ptr<capture::capture_engine> engine;
-  std::shared_ptr<channel::database_source> source;
-
-  // Copied, fenced, and then written to by a stand-in.
-  void take_over() {
-    query(in("main.db"), "pragma journal_mode = wal; create table t(x); insert into t values ('before')");
-    ::chmod(in("main.db").c_str(), 0604);
-    write_config();
-    start();
-    std::filesystem::create_directories(in("copy"));
-    {
-      copied host(in("copy"));
-      const absl::Status replicated = host.replicate(channel);
-      ASSERT_TRUE(replicated.ok() || absl::IsCancelled(replicated)) << message_of(replicated);
-      base = host.image();
-      ASSERT_TRUE(host.copy->prepare_for_stand_in().ok());
-    }
-    EXPECT_EQ(query(in("copy/main.db"), "select x from t"), "before;");
-    lease_client host(*stub);
-    host.ask(lease_client::fence(1));
-    ASSERT_TRUE(test::wait_until(
-        [&] { return host.ask({}).applications(0).state() == v1::APPLICATION_STATE_STOPPED; }, enough));
-    query(in("copy/main.db"), "insert into t values ('stand-in')");
-    engine = *capture::capture_engine::start({.real_time = false});
-    source = engine->add(in("copy/main.db"));
-    ASSERT_TRUE(
-        test::wait_until([&] { return source->state().now == channel::source_state::phase::ready; }, enough));
-  }
-
-  absl::StatusOr<v1::Adopted> restore(v1::DivergedChoice choice, std::uint64_t epoch = 1) {
-    std::promise<absl::Status> ended;
-    std::atomic<bool> over{false};
-    std::atomic<bool> drained{false};
-    channel::stream_callbacks callbacks;
-    callbacks.on_progress = [&](const channel::database_progress& p) {
-      if (p.now == channel::database_progress::phase::drained) drained = true;
-    };
-    callbacks.on_end = [&](const absl::Status& status) {
-      over = true;
-      ended.set_value(status);
-    };
-    const auto stream = channel::start_database_restore(channel, "main", epoch, source, callbacks);
-    stream->drain();
-    EXPECT_TRUE(test::wait_until([&] { return drained || over; }, enough));
-    if (!drained) return ended.get_future().get();
-    v1::AdoptImage adopt;
-    const channel::source_state state = source->state();
-    adopt.mutable_image()->set_exists(true);
-    adopt.mutable_image()->set_page_size(state.page_size);
-    adopt.mutable_image()->set_pages(state.database_pages);
-    channel::to_wire(state.combined, adopt.mutable_image()->mutable_hash());
-    *adopt.mutable_base() = base;
-    adopt.set_choice(choice);
-    auto answer = std::make_shared<std::promise<absl::StatusOr<v1::Adopted>>>();
-    stream->adopt(adopt, [answer](const absl::StatusOr<v1::Adopted>& a) { answer->set_value(a); });
-    absl::StatusOr<v1::Adopted> result = answer->get_future().get();
-    ended.get_future().wait();
-    return result;
-  }
-};
-
-TEST_F(agent_failback_test, brings_the_stand_ins_data_back) {
-  take_over();
-  const absl::StatusOr<v1::Adopted> adopted = restore(v1::DIVERGED_CHOICE_UNSPECIFIED);
-  ASSERT_TRUE(adopted.ok()) << message_of(adopted.status()) << log();
-  EXPECT_FALSE(adopted->diverged());
-  EXPECT_EQ(query(in("main.db"), "select x from t"), "before;stand-in;");
-  EXPECT_EQ(std::filesystem::status(in("main.db")).permissions(), std::filesystem::perms{0604});
-  EXPECT_FALSE(std::filesystem::exists(in("main.db.understudy-incoming")));
-}
-
-TEST_F(agent_failback_test, an_answer_that_was_lost_is_given_again) {
-  take_over();
-  ASSERT_TRUE(restore(v1::DIVERGED_CHOICE_UNSPECIFIED).ok());
-  const absl::StatusOr<v1::Adopted> again = restore(v1::DIVERGED_CHOICE_UNSPECIFIED);
-  ASSERT_TRUE(again.ok()) << message_of(again.status());
-  EXPECT_FALSE(again->diverged());
-  EXPECT_EQ(query(in("main.db"), "select x from t"), "before;stand-in;");
-}
-
-TEST_F(agent_failback_test, diverged_data_needs_a_choice_and_is_kept) {
-  take_over();
-  query(in("main.db"), "insert into t values ('only here')");
-  const absl::StatusOr<v1::Adopted> undecided = restore(v1::DIVERGED_CHOICE_UNSPECIFIED);
-  EXPECT_EQ(undecided.status().code(), absl::StatusCode::kFailedPrecondition)
-      << message_of(undecided.status());
-  EXPECT_EQ(query(in("main.db"), "select x from t"), "before;only here;")
-      << "nothing may change without a choice";
-
-  const absl::StatusOr<v1::Adopted> adopted = restore(v1::DIVERGED_CHOICE_DISCARD_PRIMARY);
-  ASSERT_TRUE(adopted.ok()) << message_of(adopted.status());
-  EXPECT_TRUE(adopted->diverged());
-  EXPECT_EQ(query(in("main.db"), "select x from t"), "before;stand-in;");
-  EXPECT_EQ(query(adopted->set_aside() + "/main.db", "select x from t"), "before;only here;");
-}
-
-TEST_F(agent_failback_test, the_primarys_data_may_win) {
-  take_over();
-  query(in("main.db"), "insert into t values ('only here')");
-  const absl::StatusOr<v1::Adopted> adopted = restore(v1::DIVERGED_CHOICE_KEEP_PRIMARY);
-  ASSERT_TRUE(adopted.ok()) << message_of(adopted.status());
-  EXPECT_EQ(query(in("main.db"), "select x from t"), "before;only here;");
-  EXPECT_EQ(query(adopted->set_aside() + "/main.db", "select x from t"), "before;stand-in;");
-}
-
-TEST_F(agent_failback_test, a_restore_is_refused_unless_fenced_under_this_epoch) {
-  take_over();
-  EXPECT_EQ(restore(v1::DIVERGED_CHOICE_UNSPECIFIED, 2).status().code(),
-            absl::StatusCode::kFailedPrecondition);
-  lease_client host(*stub);
-  host.ask(lease_client::grant(2));
-  EXPECT_EQ(restore(v1::DIVERGED_CHOICE_UNSPECIFIED, 1).status().code(),
-            absl::StatusCode::kFailedPrecondition);
 }
 
 }  // namespace
