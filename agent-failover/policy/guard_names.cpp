@@ -24,6 +24,7 @@ constexpr std::array<guard_text, guard_count> texts = {{
     {"force_asked", "the operator said --force"},
     {"start_owed", "we stopped the primary's application and owe it a start"},
     {"copy_newest", "a stand-in ran since the primary last had the right"},
+    {"address_taken", "the step failed because somebody else answers on the address"},
     {"stand_in_ran", "the failed start may have executed the application"},
     {"queued", "this primary waits in the queue for the place"},
     {"resume_asked", "an operator wants the stand-in back"},

@@ -40,12 +40,22 @@ void add_progress_rows(std::vector<row>& rows) {
 void add_failure_rows(std::vector<row>& rows) {
   const place before_start = at(P::taking_over, S::stop_primary, S::drain_primary, S::freeze_apply,
                                 S::verify_copy, S::pre_hook, S::fence, S::address_probe, S::add_address);
+  const place route = at(P::taking_over, S::fence, S::address_probe, S::add_address);
   const place start = at(P::taking_over, S::start_application);
   const place check = at(P::taking_over, S::application_check);
   const place undoing = at(P::taking_over, S::return_address, S::return_right);
   rows.insert(
       rows.end(),
       {
+          go(route, E::step_failed, {G::copy_newest, G::address_taken},
+             {P::standing_down, S::stop_application}, {F::note_reason, F::tell_undone},
+             "somebody else has the address: the stand-in would not be reached, the right stays here"),
+          stay(route, E::step_failed, {G::copy_newest}, {F::note_reason, F::why_forced, F::retry_later},
+               "the newest data is here and nowhere else: no route or no adapter yet ends no service"),
+          stay(route, E::retry, {G::copy_newest}, {F::begin_again}, "again"),
+          go(route, E::operator_stop_failover, {G::copy_newest}, {P::standing_down, S::stop_application},
+             {F::cancel_running, F::why_forced, F::tell_state},
+             "Stop Failover Server: not waited for any more"),
           go(before_start, E::step_failed, {G::copy_newest}, {P::standing_down, S::stop_application},
              {F::note_reason, F::tell_undone}, "the copy holds the newest data: the right stays here"),
           go(before_start, E::step_failed, {}, {P::taking_over, S::return_address},
@@ -100,14 +110,26 @@ void add_interruption_rows(std::vector<row>& rows) {
           go(before_fence, E::operator_cancel, {}, {P::taking_over, S::return_address},
              {F::cancel_running, F::unblock, F::tell_undone}, "before the fence a takeover can be cancelled"),
 
-          stay(before_fence, E::restarted, {}, {F::begin_again}, "the last open intent is resumed"),
+          stay(before_fence, E::restarted, {G::copy_newest}, {F::begin_again},
+               "the copy is newest: the intent stands"),
+          go(before_fence, E::restarted, {G::automatic}, {P::taking_over, S::return_address},
+             {F::unblock, F::tell_undone},
+             "the primary may be well again: an automatic takeover is undone, counting begins anew"),
+          stay(before_fence, E::restarted, {}, {F::begin_again},
+               "an operator asked for it: the last open intent is resumed"),
           stay(before_fence, E::host_rebooted, {G::copy_newest}, {F::rebooted, F::begin_again},
                "the copy is newest: the intent stands"),
           go(before_fence, E::host_rebooted, {}, {P::taking_over, S::return_address},
              {F::rebooted, F::unblock},
              "the primary may be well again: everything is undone, the higher count applies"),
+          go(fencing, E::restarted, {G::copy_newest}, {P::taking_over, S::fence}, {},
+             "the copy is newest: resumed at the fence"),
+          go(fencing, E::restarted, {G::automatic}, {P::taking_over, S::return_address},
+             {F::unblock, F::tell_undone},
+             "the primary may be well again, and written: an automatic takeover is undone, counting begins "
+             "anew"),
           go(fencing, E::restarted, {}, {P::taking_over, S::fence}, {},
-             "resumed at the fence: the primary may have started meanwhile"),
+             "an operator asked for it: resumed at the fence, the primary may have started meanwhile"),
           go(fencing, E::host_rebooted, {G::copy_newest}, {P::taking_over, S::fence},
              {F::rebooted, F::why_forced}, "the copy is newest: resumed at the fence"),
           go(fencing, E::host_rebooted, {}, {P::taking_over, S::return_address}, {F::rebooted, F::unblock},

@@ -150,6 +150,8 @@ bool holds(guard which, const primary_state& state, const event& what) {
       return state.start_owed;
     case guard::copy_newest:
       return state.copy_newest;
+    case guard::address_taken:
+      return what.failed_as == failure::address_in_use;
     case guard::stand_in_ran:
       return what.stand_in_ran;
     case guard::queued:

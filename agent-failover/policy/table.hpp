@@ -30,6 +30,7 @@ enum class guard : std::uint8_t {
   force_asked,       // the operator said --force
   start_owed,        // we stopped the primary's application and owe it a start
   copy_newest,       // a stand-in ran since the primary last had the right
+  address_taken,     // the step failed because somebody else answers on the address
   stand_in_ran,      // the failed start may have executed the application
   queued,            // this primary waits in the queue for the place
   resume_asked,      // an operator wants the stand-in back
@@ -42,7 +43,7 @@ enum class guard : std::uint8_t {
   was_warned,        // the frozen count had reached the warning count
   missed_some,       // the frozen count is not zero
 };
-inline constexpr int guard_count = 25;
+inline constexpr int guard_count = 26;
 
 // What a row does to the state and which actions it asks for; described where it is applied (effects.cpp).
 enum class effect : std::uint8_t;

@@ -211,6 +211,18 @@ class explorer {
         before.why_acting == cause::planned) {
       note(finding::operator_overruled);
     }
+    const bool came_back = what.kind == event_kind::restarted || what.kind == event_kind::host_rebooted;
+    if (came_back && before.at == phase::taking_over && before.doing < step_id::start_application &&
+        before.why_acting == cause::automatic && !before.copy_newest &&
+        after.doing != step_id::return_address) {
+      note(finding::resumed_on_old_copy);
+    }
+    const bool on_the_way = before.doing == step_id::fence || before.doing == step_id::address_probe ||
+                            before.doing == step_id::add_address;
+    if (what.kind == event_kind::step_failed && on_the_way && before.copy_newest &&
+        what.failed_as != failure::address_in_use && after.at != phase::taking_over) {
+      note(finding::service_given_up);
+    }
     for (const action& each : made.actions) {
       if (each.kind != action_kind::raise) continue;
       if (each.what == notice::versions_differ && (before.versions_differ || !what.differ))
@@ -537,6 +549,9 @@ class explorer {
     if (!can_be_done(w) || with_.failures) {
       deliver(w, failed(doing, diverged ? failure::diverged : failure::other, ""), "step fails");
     }
+    if (with_.failures && doing == step_id::address_probe) {
+      deliver(w, failed(doing, failure::address_in_use, ""), "address in use");
+    }
     if (with_.failures && doing == step_id::start_application) {
       world next = w;
       perform(next);
@@ -550,7 +565,9 @@ class explorer {
                              bool force = false) {
       deliver(w, {.kind = kind, .force = force, .choice = choice});
     };
-    if (h.at == phase::standing_in || h.at == phase::conflict) command(event_kind::operator_stop_failover);
+    if (h.at == phase::standing_in || h.at == phase::conflict || h.at == phase::taking_over) {
+      command(event_kind::operator_stop_failover);
+    }
     if (h.at == phase::standing_in || h.at == phase::stood_down) {
       for (const auto choice :
            {diverged_choice::none, diverged_choice::discard_primary, diverged_choice::keep_primary}) {

@@ -58,6 +58,8 @@ enum class finding : std::uint8_t {
   resumed_unasked,
   standing_in_without_stand_in,
   told_twice,
+  resumed_on_old_copy,
+  service_given_up,
 };
 const char* to_string(finding value);
 

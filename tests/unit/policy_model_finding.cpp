@@ -42,6 +42,10 @@ const char* to_string(finding value) {
       return "StandingIn without a stand-in";
     case finding::told_twice:
       return "the same difference was mailed twice";
+    case finding::resumed_on_old_copy:
+      return "an automatic takeover went on after the daemon was away, before any stand-in ran";
+    case finding::service_given_up:
+      return "the stand-in with the newest data was stopped for a failure that may pass";
   }
   return "?";
 }

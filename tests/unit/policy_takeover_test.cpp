@@ -225,8 +225,10 @@ TEST(policy_takeover, cancel_works_before_the_fence_only) {
 
 TEST(policy_takeover, resumes_at_the_last_intent_after_a_restart) {
   driven_primary p;
-  p.taking_over_until(S::verify_copy).on(event_kind::restarted);
-  EXPECT_TRUE(p.starts(S::verify_copy));
+  p.on(event_kind::operator_failover).on(event_kind::slot_granted).work(S::verify_copy);
+  EXPECT_TRUE(p.on(event_kind::restarted).starts(S::verify_copy)) << "a switchover";
+  p.work(S::add_address);
+  EXPECT_TRUE(p.on(event_kind::restarted).starts(S::fence));
   driven_primary q;
   q.taking_over_until(S::start_application).on(event_kind::restarted);
   EXPECT_EQ(q.name(), "TakingOver(fence)");
@@ -240,6 +242,44 @@ TEST(policy_takeover, after_a_reboot_before_any_stand_in_it_is_undone_and_30_app
   p.taking_over_until(S::add_address).on(event_kind::host_rebooted).work();
   EXPECT_EQ(p.name(), "Monitoring");
   EXPECT_EQ(takeover_threshold(p.state), 30u);
+}
+
+TEST(policy_takeover, after_a_restart_before_any_stand_in_an_automatic_one_is_undone) {
+  for (const S each :
+       {S::freeze_apply, S::verify_copy, S::pre_hook, S::fence, S::address_probe, S::add_address}) {
+    driven_primary p;
+    p.taking_over_until(each).on(event_kind::restarted);
+    EXPECT_EQ(p.name(), "TakingOver(return_address)") << to_string(each);
+    p.work();
+    EXPECT_EQ(p.name(), "Monitoring");
+    EXPECT_EQ(p.state.owner, right_owner::primary);
+    EXPECT_TRUE(p.asks(action_kind::start_sync)) << "the old freeze is over";
+    EXPECT_EQ(p.state.missed, 0u);
+    EXPECT_EQ(p.on(event_kind::probe_ok).name(), "FailingBack(start_application)");
+  }
+}
+
+TEST(policy_takeover, on_the_newest_data_a_passing_failure_is_waited_out) {
+  for (const S each : {S::fence, S::address_probe, S::add_address}) {
+    driven_primary p;
+    p.taken_over().on(event_kind::host_rebooted).work(each);
+    p.on(failed(each, failure::other, "no route"));
+    EXPECT_EQ(p.state.doing, each);
+    EXPECT_TRUE(p.asks(action_kind::schedule_retry));
+    EXPECT_FALSE(p.starts(each)) << "not at once";
+    EXPECT_TRUE(p.on(event_kind::retry).starts(each));
+    driven_primary stopped = p;
+    EXPECT_EQ(stopped.on(event_kind::operator_stop_failover).work().name(), "StoodDown");
+    EXPECT_EQ(p.work().name(), "StandingIn");
+  }
+  driven_primary p;
+  p.taken_over().on(event_kind::host_rebooted).work(S::address_probe);
+  p.on(failed(S::address_probe, failure::address_in_use, "x"));
+  EXPECT_EQ(p.name(), "StandingDown(stop_application)");
+  driven_primary fresh;
+  fresh.taking_over_until(S::fence).on(event_kind::retry);
+  EXPECT_TRUE(fresh.ignored);
+  EXPECT_TRUE(fresh.on(event_kind::operator_stop_failover).ignored) << "no stand-in is there to stop";
 }
 
 TEST(policy_takeover, an_agent_that_is_ahead_can_be_fenced_all_the_same) {
@@ -277,6 +317,15 @@ TEST(policy_takeover, a_conflict_fences_again) {
   EXPECT_TRUE(p.starts(S::fence_again));
   p.on(failed(S::fence_again, failure::unreachable, "x"));
   EXPECT_TRUE(p.asks(action_kind::schedule_retry));
+  EXPECT_EQ(p.name(), "Conflict(fence_again)") << "nobody answered";
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_TRUE(p.on(happened(event_kind::conflict, "ARP from its MAC")).ignored) << "told already";
+    EXPECT_TRUE(p.on(event_kind::retry).starts(S::fence_again));
+    EXPECT_FALSE(p.asks(action_kind::raise));
+    EXPECT_FALSE(p.on(failed(S::fence_again, failure::unreachable, "x")).asks(action_kind::raise));
+  }
+  p.on(saw_epoch(p.state.epoch));
+  EXPECT_EQ(p.name(), "Conflict(fence_again)") << "a newer epoch is not yet an answer";
   EXPECT_TRUE(p.on(event_kind::retry).starts(S::fence_again));
   EXPECT_EQ(p.on(done(S::fence_again)).name(), "StandingIn");
 }
