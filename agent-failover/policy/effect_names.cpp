@@ -57,6 +57,7 @@ constexpr std::array names = {
     "want_resume",
     "no_resume",
     "settle",
+    "back_off",
     "settle_again",
     "settle_over",
     "begin_again",

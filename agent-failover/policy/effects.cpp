@@ -300,6 +300,11 @@ void takeover_and_failback(effect which, primary_state& state, const event& what
       state.flapping = true;
       ask(actions, action_kind::start_settle_timer);
       break;
+    case effect::back_off:
+      if (!state.configured.auto_stop) break;
+      state.flapping = true;
+      ask(actions, action_kind::start_settle_timer);
+      break;
     case effect::settle_again:
       if (state.flapping) ask(actions, action_kind::start_settle_timer);
       break;

@@ -67,6 +67,7 @@ enum class effect : std::uint8_t {
   want_resume,    // the stand-in is wanted back
   no_resume,      // it is not, or it is on its way
   settle,         // after a hand-back by itself: no automatic takeover for a while
+  back_off,       // a failback failed or was cancelled: none by itself for a while
   settle_again,   // the daemon restarted meanwhile: wait anew
   settle_over,    // that while has passed
   // steps

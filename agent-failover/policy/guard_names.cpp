@@ -17,7 +17,7 @@ constexpr std::array<guard_text, guard_count> texts = {{
     {"has_copy", "a verified copy exists"},
     {"automation_on", "the server is not by-hand only"},
     {"versions_agree", "the application's versions agree, or a difference is allowed"},
-    {"settled", "not handed back by itself a short while ago"},
+    {"settled", "no handing back by itself, done or failed, a short while ago"},
     {"obstacle_noted", "the takeover was undone for a reason that still stands"},
     {"automatic", "the takeover is automatic: nobody asked for it"},
     {"planned", "the takeover is a switchover"},

@@ -33,8 +33,9 @@ void add_stand_down_rows(std::vector<row>& rows) {
           stay(in(P::standing_down), E::step_failed, {}, {F::note_reason, F::retry_later},
                "tried until it works"),
           stay(in(P::standing_down), E::retry, {}, {F::begin_again}, "again"),
-          stay(in(P::standing_down), E::restarted, {}, {F::begin_again}, "the last open intent is resumed"),
-          stay(in(P::standing_down), E::host_rebooted, {}, {F::rebooted, F::begin_again},
+          stay(in(P::standing_down), E::restarted, {}, {F::begin_again, F::settle_again},
+               "the last open intent is resumed"),
+          stay(in(P::standing_down), E::host_rebooted, {}, {F::rebooted, F::begin_again, F::settle_again},
                "the last open intent is resumed"),
 
           stay(in(P::stood_down), E::operator_failover, {}, {F::want_resume, F::ask_slot, F::tell_state},
@@ -46,18 +47,20 @@ void add_stand_down_rows(std::vector<row>& rows) {
                "the place is taken"),
           stay(in(P::stood_down), E::operator_cancel, {}, {F::no_resume, F::free_slot},
                "not wanted any more"),
-          stay(in(P::stood_down), E::restarted, {}, {F::no_resume, F::free_slot}, "StoodDown survives"),
-          stay(in(P::stood_down), E::host_rebooted, {}, {F::rebooted, F::no_resume, F::free_slot},
+          stay(in(P::stood_down), E::restarted, {}, {F::no_resume, F::free_slot, F::settle_again},
                "StoodDown survives"),
+          stay(in(P::stood_down), E::host_rebooted, {},
+               {F::rebooted, F::no_resume, F::free_slot, F::settle_again}, "StoodDown survives"),
       });
 }
 
 void add_begin_rows(std::vector<row>& rows) {
-  const std::vector<effect> by_hand = {F::choose, F::serving, F::why_forced, F::clear_reason, F::tell_state};
+  const std::vector<effect> by_hand = {F::choose,     F::settle_over,  F::serving,
+                                       F::why_forced, F::clear_reason, F::tell_state};
   const std::vector<effect> by_itself = {F::choose_stored, F::serving, F::why_automatic, F::clear_reason,
                                          F::tell_state};
-  const std::vector<effect> stood = {F::choose,    F::not_serving,  F::why_forced, F::no_resume,
-                                     F::free_slot, F::clear_reason, F::tell_state};
+  const std::vector<effect> stood = {F::choose,    F::settle_over, F::not_serving,  F::why_forced,
+                                     F::no_resume, F::free_slot,   F::clear_reason, F::tell_state};
   rows.insert(
       rows.end(),
       {
@@ -66,10 +69,11 @@ void add_begin_rows(std::vector<row>& rows) {
           go(in(P::standing_in), E::operator_failback, {}, {P::failing_back, S::reverse_heal}, by_hand,
              "guided failback: healed while the stand-in still serves"),
           go(in(P::standing_in), E::primary_back,
-             {G::auto_stop_on, G::no_assumed_ip, G::choice_stored, G::keep_primary},
+             {G::auto_stop_on, G::no_assumed_ip, G::choice_stored, G::settled, G::keep_primary},
              {P::failing_back, S::stop_stand_in}, by_itself,
              "handed back by itself; the primary's data wins"),
-          go(in(P::standing_in), E::primary_back, {G::auto_stop_on, G::no_assumed_ip, G::choice_stored},
+          go(in(P::standing_in), E::primary_back,
+             {G::auto_stop_on, G::no_assumed_ip, G::choice_stored, G::settled},
              {P::failing_back, S::reverse_heal}, by_itself, "handed back by itself"),
           go(in(P::stood_down), E::operator_failback, {G::keep_primary}, {P::failing_back, S::set_aside},
              stood, "the primary's data wins: the copy is set aside"),
@@ -117,11 +121,12 @@ void add_failure_rows(std::vector<row>& rows) {
       rows.end(),
       {
           go(heal, E::step_failed, {G::was_serving}, {P::standing_in},
-             {F::note_reason, F::why_done, F::tell_failback_failed}, "the stand-in never stopped serving"),
+             {F::note_reason, F::back_off, F::why_done, F::tell_failback_failed},
+             "the stand-in never stopped serving"),
           go(heal, E::step_failed, {}, {P::stood_down},
              {F::note_reason, F::why_done, F::tell_failback_failed}, "the primary's data is untouched"),
           go(middle, E::step_failed, {G::was_serving}, {P::taking_over, S::fence},
-             {F::note_reason, F::tell_failback_failed},
+             {F::note_reason, F::back_off, F::tell_failback_failed},
              "the stand-in serves again; what the primary had is kept"),
           go(middle, E::step_failed, {}, {P::stood_down},
              {F::note_reason, F::why_done, F::tell_failback_failed},
@@ -130,7 +135,8 @@ void add_failure_rows(std::vector<row>& rows) {
                "only forward: tried until it works"),
           stay(late, E::retry, {}, {F::begin_again}, "again"),
           go(heal, E::operator_cancel, {G::was_serving}, {P::standing_in},
-             {F::cancel_running, F::why_done, F::tell_state}, "the stand-in never stopped serving"),
+             {F::cancel_running, F::back_off, F::why_done, F::tell_state},
+             "the stand-in never stopped serving"),
           go(heal, E::operator_cancel, {}, {P::stood_down}, {F::cancel_running, F::why_done, F::tell_state},
              "the primary's data is untouched"),
 
@@ -147,10 +153,11 @@ void add_failure_rows(std::vector<row>& rows) {
           stay(start, E::probe_failed, {}, {F::count_miss}, "a miss"),
 
           go(heal, E::host_rebooted, {G::was_serving}, {P::taking_over, S::fence},
-             {F::rebooted, F::why_forced}, "the stand-in died with the host: service first"),
-          stay(in(P::failing_back), E::restarted, {}, {F::reset_count, F::begin_again},
+             {F::rebooted, F::why_forced, F::settle_again}, "the stand-in died with the host: service first"),
+          stay(in(P::failing_back), E::restarted, {}, {F::reset_count, F::begin_again, F::settle_again},
                "the last open intent is resumed"),
-          stay(in(P::failing_back), E::host_rebooted, {}, {F::rebooted, F::reset_count, F::begin_again},
+          stay(in(P::failing_back), E::host_rebooted, {},
+               {F::rebooted, F::reset_count, F::begin_again, F::settle_again},
                "the last open intent is resumed"),
       });
 }

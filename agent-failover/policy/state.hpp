@@ -163,7 +163,7 @@ struct primary_state {
   bool host_blind = false;       // as last reported, in every phase
   bool claimed = false;          // leased modes: a revocable claim is recorded, the lease is not renewed
   bool versions_differ = false;  // the application's, as last compared
-  bool flapping = false;         // handed back by itself, the settle period has not passed
+  bool flapping = false;         // handed back by itself, or tried to: the settle period has not passed
 
   // the right to run
   std::uint64_t epoch = 1;

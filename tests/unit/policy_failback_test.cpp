@@ -153,6 +153,31 @@ TEST(policy_failback, auto_stop_only_without_assumed_address_and_with_a_choice) 
   }
 }
 
+TEST(policy_failback, a_failed_one_by_itself_is_not_tried_again_at_once) {
+  driven_primary ready;
+  ready.state.configured.auto_stop = true;
+  ready.state.configured.auto_stop_choice = diverged_choice::discard_primary;
+  ready.taken_over().on(event_kind::primary_back);
+  for (const S each : {S::reverse_heal, S::stop_stand_in, S::drain, S::set_aside, S::verify_equal}) {
+    driven_primary p = ready;
+    p.work(each).on(failed(each, failure::unreachable, "x"));
+    EXPECT_TRUE(p.asks(action_kind::start_settle_timer));
+    p.work();
+    EXPECT_EQ(p.on(event_kind::primary_back).name(), "StandingIn");
+    EXPECT_TRUE(p.on(event_kind::restarted).asks(action_kind::start_settle_timer)) << "the timer died";
+    p.work();
+    EXPECT_EQ(p.on(event_kind::primary_back).name(), "StandingIn");
+    driven_primary by_hand = p;
+    by_hand.on(failback()).work();
+    EXPECT_EQ(by_hand.name(), "Monitoring");
+    EXPECT_FALSE(by_hand.state.flapping) << "an operator decided";
+    EXPECT_EQ(p.on(event_kind::settled).on(event_kind::primary_back).name(), "FailingBack(reverse_heal)");
+  }
+  driven_primary cancelled = ready;
+  cancelled.on(event_kind::operator_cancel).on(event_kind::primary_back);
+  EXPECT_EQ(cancelled.name(), "StandingIn") << "an operator decided";
+}
+
 TEST(policy_failback, cancel_while_healing_keeps_serving) {
   driven_primary p;
   p.taken_over().on(failback()).on(event_kind::operator_cancel);

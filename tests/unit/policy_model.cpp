@@ -199,7 +199,7 @@ class explorer {
     }
     if (what.kind == event_kind::primary_back && after.at == phase::failing_back) {
       const options& o = before.configured;
-      if (!o.auto_stop || o.assume_ip || o.auto_stop_choice == diverged_choice::none)
+      if (!o.auto_stop || o.assume_ip || o.auto_stop_choice == diverged_choice::none || before.flapping)
         note(finding::returned_unasked);
     }
     if (before.at == phase::stood_down && after.at == phase::taking_over && !before.resume_asked) {
@@ -211,6 +211,10 @@ class explorer {
         before.why_acting == cause::planned) {
       note(finding::operator_overruled);
     }
+    const bool gave_up = before.at == phase::failing_back && before.serving &&
+                         (after.at == phase::standing_in || after.at == phase::taking_over);
+    const bool ended = what.kind == event_kind::step_failed || what.kind == event_kind::operator_cancel;
+    if (gave_up && ended && before.configured.auto_stop && !after.flapping) note(finding::returned_unasked);
     const bool came_back = what.kind == event_kind::restarted || what.kind == event_kind::host_rebooted;
     if (came_back && before.at == phase::taking_over && before.doing < step_id::start_application &&
         before.why_acting == cause::automatic && !before.copy_newest &&
@@ -440,7 +444,9 @@ class explorer {
       // This host's record may have been lost, and with it any number of changes of hands.
       const right_owner theirs = w.agent_owns ? right_owner::primary : right_owner::failover_host;
       for (const std::uint64_t seen : {base_epoch - 1, base_epoch, base_epoch + 2}) {
-        deliver(w, saw_epoch(seen, theirs));
+        // Epochs are kept relative: it leads back to this state and only the edge is of interest.
+        const event what = saw_epoch(seen, theirs);
+        check_edge(w.host, what, step(w.host, what, disabled_));
       }
     }
     if (w.grant_under_way) {
