@@ -3,28 +3,13 @@
 #include <fmt/core.h>
 
 #include "agent-failover/server/adapter_choice.hpp"
+#include "agent-failover/server/running_application.hpp"
 
 namespace understudy::actors {
 namespace {
 
 using policy::event_kind;
 using policy::phase;
-
-// An application of the primary that is up; empty when none is.
-std::string running(const v1::HoldLeaseResponse& agent) {
-  for (const auto& application : agent.applications()) {
-    switch (application.state()) {
-      case v1::APPLICATION_STATE_STARTING:
-      case v1::APPLICATION_STATE_RUNNING:
-      case v1::APPLICATION_STATE_STOPPING:
-      case v1::APPLICATION_STATE_UNHEALTHY:
-        return application.name();
-      default:
-        break;
-    }
-  }
-  return "";
-}
 
 }  // namespace
 
@@ -41,7 +26,7 @@ std::vector<policy::event> agent_news::events(const v1::HoldLeaseResponse& agent
   }
   boot_id_ = agent.boot_id();
 
-  const std::string application = running(agent);
+  const std::string application = server::running_application(agent);
   if (machine.at == phase::standing_in && !application.empty() && !conflict_reported_) {
     conflict_reported_ = true;
     found.push_back(policy::happened(

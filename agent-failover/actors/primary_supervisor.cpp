@@ -10,7 +10,6 @@
 #include "agent-failover/actors/supervisor.hpp"
 #include "agent-failover/api/board.hpp"
 #include "agent-failover/link/local_address.hpp"
-#include "agent-failover/network/address_holder.hpp"
 #include "agent-failover/policy/codec.hpp"
 #include "agent-failover/policy/status.hpp"
 #include "agent-failover/server/spec_check.hpp"
@@ -32,12 +31,30 @@ using std::chrono::steady_clock;
 using std::chrono::system_clock;
 
 constexpr milliseconds commit_timeout{30'000};  // a disk that takes longer is broken
-constexpr seconds retry_after{10};              // schedule_retry: a blocked takeover looks again
+constexpr seconds conflict_again_after{10};
+constexpr seconds retry_after{10};    // schedule_retry: a blocked takeover looks again
 constexpr seconds settle_after{300};  // a server handed back by itself is flapping when it fails again sooner
 constexpr std::uint32_t probe_ahead_misses =
     5;  // before a takeover its addresses are probed: with the default interval, longer than RFC 5227 needs
 
 using self_pointer = supervisor_actor::stateful_pointer<class supervisor>;
+
+// In this state the addresses are adopted: from add_address on, until they are released.
+bool holds(const policy::primary_state& machine) {
+  switch (machine.at) {
+    case phase::standing_in:
+    case phase::conflict:
+      return true;
+    case phase::taking_over:
+      return machine.doing >= step_id::start_application && machine.doing <= step_id::post_hook;
+    case phase::standing_down:
+      return machine.doing == step_id::stop_application || machine.doing == step_id::fold_copy;
+    case phase::failing_back:
+      return machine.serving && machine.doing >= step_id::reverse_heal && machine.doing <= step_id::hand_over;
+    default:
+      return false;
+  }
+}
 
 }  // namespace
 
@@ -103,15 +120,15 @@ void supervisor::start(supervisor_actor::pointer self, const supervisor_surround
   self_->send(around_->health, atom::request_v, spec_.name(), supervisor_actor(self_));
 
   const bool right_is_ours = machine_.owner == policy::right_owner::failover_host;
-  worker_->post([runner = runner_, right_is_ours, rebooted = beginning.host_rebooted,
+  const bool holds_addresses = !beginning.host_rebooted && holds(machine_);
+  worker_->post([runner = runner_, right_is_ours, holds_addresses, rebooted = beginning.host_rebooted,
                  frozen = std::move(beginning.frozen), server = spec_.name()]() mutable {
     if (!right_is_ours || rebooted) {
       if (absl::Status opened = runner->open(); !opened.ok()) {
         log::error(server, "its copy cannot be opened: {}", message_of(opened));
       }
     }
-    const auto held = network::held_addresses();
-    runner->adopt_running(right_is_ours && held.ok() && !held->empty(), std::move(frozen));
+    runner->adopt_running(holds_addresses, std::move(frozen));
   });
   machine_.configured = options_of(spec_, settings_);
   happen(policy::happened(beginning.host_rebooted ? event_kind::host_rebooted : event_kind::restarted));
@@ -170,6 +187,10 @@ void supervisor::on_health(const network::health_verdict& verdict) {
 }
 
 void supervisor::on_conflict(const std::string& address, const std::string& mac) {
+  // Two holders of one address see each other many times a second.
+  const auto now = steady_clock::now();
+  if (now < conflict_told_ + conflict_again_after) return;
+  conflict_told_ = now;
   happen(policy::happened(event_kind::conflict, fmt::format("{} is also used by {}", address, mac)));
 }
 
@@ -478,8 +499,11 @@ void supervisor::perform(const policy::action& action) {
 }
 
 void supervisor::begin_step(step_id which) {
-  const server::step_context context{
-      .which = which, .epoch = machine_.epoch, .why = machine_.why_acting, .choice = machine_.choice};
+  const server::step_context context{.which = which,
+                                     .epoch = machine_.epoch,
+                                     .why = machine_.why_acting,
+                                     .choice = machine_.choice,
+                                     .copy_newest = machine_.copy_newest};
   operations_->progress(policy::name_of(machine_), 0, 0);
   worker_->post([runner = runner_, context, serial = ++step_serial_,
                  post = poster<atom::step_end_atom, step_report>()] {

@@ -106,9 +106,6 @@ absl::Status root::open() {
 
   const std::string boot = read_boot_id(options_.boot_id_file);
   const bool rebooted = !last_boot.empty() && boot != last_boot;
-  store::changes first;
-  first.boot_id = boot;
-  UNDERSTUDY_RETURN_IF_ERROR(store_->commit(first));
 
   UNDERSTUDY_ASSIGN_OR_RETURN(parts_->capture, capture::capture_engine::start());
   UNDERSTUDY_ASSIGN_OR_RETURN(parts_->prober,
@@ -172,6 +169,10 @@ absl::Status root::open() {
         caf::anon_send(parts_->around->arbiter, atom::request_v, spec.name(), supervisors_[spec.name()]);
     }
   }
+  // Only now: a start that fails before every supervisor knows of the reboot must find it again.
+  store::changes first;
+  first.boot_id = boot;
+  UNDERSTUDY_RETURN_IF_ERROR(store_->commit(first));
   if (rebooted)
     log::info("",
               "this host was rebooted: a primary counts as failed only after the higher count, until its "
@@ -298,6 +299,7 @@ absl::StatusOr<std::vector<v1::ApplicationStatus>> root::command_application(con
 }
 
 absl::Status root::add_server(const v1::ServerSpec& given) {
+  UNDERSTUDY_RETURN_IF_ERROR(check_directory(given));
   v1::ServerSpec spec = given;
   spec.set_etag(new_etag());
   {
@@ -343,27 +345,67 @@ absl::Status root::may_change(const std::string& name) const {
       fmt::format("{} is {}: fail back first, or wait until the takeover has ended", name, now));
 }
 
+// Ends the supervisor of a server that is doing nothing. One that began to act meanwhile goes on.
+absl::Status root::end_quiet(const std::string& name) {
+  end(name);
+  UNDERSTUDY_ASSIGN_OR_RETURN(const policy::primary_state machine, machine_of(name));
+  if (machine.owner == policy::right_owner::primary && machine.doing == policy::step_id::none)
+    return absl::OkStatus();
+  UNDERSTUDY_RETURN_IF_ERROR(respawn(name));
+  return absl::FailedPreconditionError(
+      fmt::format("{} is {} by now: wait until that has ended", name, policy::name_of(machine)));
+}
+
+absl::Status root::respawn(const std::string& name) {
+  supervisor_beginning beginning{.since = std::chrono::system_clock::now()};
+  UNDERSTUDY_ASSIGN_OR_RETURN(beginning.machine, machine_of(name));
+  UNDERSTUDY_ASSIGN_OR_RETURN(beginning.frozen, store_->freezes(name));
+  std::lock_guard lock(mutex_);
+  spawn(specs_[name], std::move(beginning));
+  return absl::OkStatus();
+}
+
 absl::Status root::update_server(const v1::ServerSpec& given) {
   UNDERSTUDY_RETURN_IF_ERROR(may_change(given.name()));
+  UNDERSTUDY_RETURN_IF_ERROR(check_directory(given));
   v1::ServerSpec spec = given;
   spec.set_etag(new_etag());
+  UNDERSTUDY_RETURN_IF_ERROR(end_quiet(spec.name()));
   store::changes changes;
   changes.put_server = spec;
-  UNDERSTUDY_RETURN_IF_ERROR(commit(std::move(changes)));
-  end(spec.name());
-  UNDERSTUDY_ASSIGN_OR_RETURN(policy::primary_state machine, machine_of(spec.name()));
+  absl::Status stored = commit(std::move(changes));
+  if (stored.ok()) {
+    std::lock_guard lock(mutex_);
+    specs_[spec.name()] = spec;
+  }
+  UNDERSTUDY_RETURN_IF_ERROR(respawn(spec.name()));
+  return stored;
+}
+
+// Two copies never share a directory, nor lie in each other's.
+absl::Status root::check_directory(const v1::ServerSpec& spec) const {
+  const std::string own = server::copy_layout(options_.data_dir, spec).directory() + "/";
   std::lock_guard lock(mutex_);
-  specs_[spec.name()] = spec;
-  spawn(spec, {.machine = std::move(machine), .since = std::chrono::system_clock::now()});
+  for (const auto& [name, other] : specs_) {
+    if (name == spec.name()) continue;
+    const std::string theirs = server::copy_layout(options_.data_dir, other).directory() + "/";
+    if (own.starts_with(theirs) || theirs.starts_with(own)) {
+      return absl::InvalidArgumentError(fmt::format(
+          "server.local_dir: {} holds the copy of {}: choose a directory of its own", theirs, name));
+    }
+  }
   return absl::OkStatus();
 }
 
 absl::Status root::remove_server(const std::string& name, bool delete_copy) {
   UNDERSTUDY_RETURN_IF_ERROR(may_change(name));
-  end(name);
+  UNDERSTUDY_RETURN_IF_ERROR(end_quiet(name));
   store::changes changes;
   changes.remove_server = name;
-  UNDERSTUDY_RETURN_IF_ERROR(commit(std::move(changes)));
+  if (absl::Status removed = commit(std::move(changes)); !removed.ok()) {
+    UNDERSTUDY_RETURN_IF_ERROR(respawn(name));
+    return removed;
+  }
   v1::ServerSpec spec;
   {
     std::lock_guard lock(mutex_);
@@ -374,10 +416,16 @@ absl::Status root::remove_server(const std::string& name, bool delete_copy) {
   board_.remove(name);
   log::info(name, "removed");
   if (!delete_copy) return absl::OkStatus();
+  // What we made there and nothing else: the directory may be the operator's own.
   const std::string directory = server::copy_layout(options_.data_dir, spec).directory();
   boost::system::error_code error;
-  boost::filesystem::remove_all(directory, error);
-  if (error) return absl::InternalError(fmt::format("{} is not deleted: {}", directory, error.message()));
+  for (const char* below :
+       {"/root", "/db", "/set-aside", "/run", "/.understudy-staging", "/.understudy-trash"}) {
+    boost::filesystem::remove_all(directory + below, error);
+    if (error)
+      return absl::InternalError(fmt::format("{}{} is not deleted: {}", directory, below, error.message()));
+  }
+  boost::filesystem::remove(directory, error);  // if nothing else is in it
   return absl::OkStatus();
 }
 
@@ -425,11 +473,20 @@ absl::Status root::explain(const std::string& server, v1::ExplainResponse& respo
 
 v1::AskToRunResponse root::ask_to_run(const v1::AskToRunRequest& request) {
   v1::AskToRunResponse response;
+  bool known = false;
+  {
+    std::lock_guard lock(mutex_);
+    known = specs_.contains(request.server());
+  }
+  if (!known) {
+    // Nothing is known against it, unless the one that is stood in for calls itself by another name.
+    response.set_granted(board_.host().standing_in_for().empty());
+    response.set_reason(fmt::format("{} is not protected by this host", request.server()));
+    return response;
+  }
   auto machine = machine_of(request.server());
   if (!machine.ok()) {
-    // A host that does not know the primary has nothing against it.
-    response.set_granted(true);
-    response.set_reason(fmt::format("{} is not protected by this host", request.server()));
+    response.set_reason("the record of the right cannot be read; see the host's log");  // asks again
     return response;
   }
   const bool ours = machine->owner == policy::right_owner::failover_host;

@@ -55,6 +55,9 @@ class root final : public api::control {
   absl::StatusOr<supervisor_actor> find(const std::string& name) const;
   absl::StatusOr<policy::primary_state> machine_of(const std::string& name) const;
   absl::Status may_change(const std::string& name) const;
+  absl::Status check_directory(const v1::ServerSpec& spec) const;
+  absl::Status end_quiet(const std::string& name);
+  absl::Status respawn(const std::string& name);
   absl::Status commit(store::changes changes);
 
   const root_options options_;

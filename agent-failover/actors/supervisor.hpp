@@ -124,6 +124,7 @@ class supervisor {
   std::shared_ptr<stream_order> streams_ = std::make_shared<stream_order>();
   policy::copy_phase copy_seen_ = policy::copy_phase::cut;
   bool own_address_ = false;
+  steady_clock::time_point conflict_told_;
   bool probing_ahead_ = false;
   std::string daily_done_;  // the day for which the daily copy was begun
 

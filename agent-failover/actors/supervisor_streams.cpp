@@ -57,9 +57,10 @@ bool supervisor::daily_only() const {
 }
 
 void supervisor::follow_copy() {
+  const bool anew = compared_anew_->load();  // before the snapshots, which must not be older
   const auto databases = runner_->copies().databases();
   const auto files = runner_->copies().files();
-  bool streaming = compared_anew_->load();
+  bool streaming = anew;
   std::uint64_t done = 0;
   std::uint64_t total = 0;
   std::string what;

@@ -26,6 +26,7 @@ using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
 constexpr std::chrono::seconds adopt_answer{60};  // renames and directory syncs; a clone was made long before
+constexpr std::chrono::minutes files_timeout{30};  // what changed while the stand-in served, over a slow line
 
 void fill(v1::DatabaseImage& image, std::uint32_t page_size, std::uint32_t pages,
           const sqlite::page_hash& hash) {
@@ -225,9 +226,16 @@ absl::Status restoration::begin(const std::shared_ptr<grpc::Channel>& channel, s
         std::make_unique<way>(engine_, database.catalog(), layout_.place_of(database.path())));
     lane->start(channel, epoch, on_change_);
   }
+  channel_ = channel;
+  epoch_ = epoch;
+  return absl::OkStatus();
+}
+
+absl::Status restoration::begin_files() {
+  if (!trees_.empty()) return absl::OkStatus();
   for (int i = 0; i < spec_.files_size(); ++i) {
     auto& tree = trees_.emplace_back(std::make_unique<tree_way>());
-    UNDERSTUDY_RETURN_IF_ERROR(tree->start(channel, static_cast<std::uint32_t>(i), epoch, spec_.files(i),
+    UNDERSTUDY_RETURN_IF_ERROR(tree->start(channel_, static_cast<std::uint32_t>(i), epoch_, spec_.files(i),
                                            layout_.place_of(spec_.files(i).base()), on_change_));
   }
   return absl::OkStatus();
@@ -237,19 +245,25 @@ absl::Status restoration::wait_in_step(milliseconds timeout) {
   const auto deadline = steady_clock::now() + timeout;
   for (auto& lane : databases_)
     UNDERSTUDY_RETURN_IF_ERROR(lane->wait_for(database_progress::phase::streaming, deadline));
-  for (auto& tree : trees_)
-    UNDERSTUDY_RETURN_IF_ERROR(tree->wait_for(files_progress::phase::streaming, deadline));
   return absl::OkStatus();
 }
 
 absl::Status restoration::drain(milliseconds timeout) {
   const auto deadline = steady_clock::now() + timeout;
   for (auto& lane : databases_) lane->drain();
-  for (auto& tree : trees_) tree->drain();
   for (auto& lane : databases_)
     UNDERSTUDY_RETURN_IF_ERROR(lane->wait_for(database_progress::phase::drained, deadline));
-  for (auto& tree : trees_)
-    UNDERSTUDY_RETURN_IF_ERROR(tree->wait_for(files_progress::phase::drained, deadline));
+  // Files go straight into the primary's tree (what they replace is set aside), so they go last, when nothing
+  // but the adoption is left to be done.
+  UNDERSTUDY_RETURN_IF_ERROR(begin_files());
+  const auto files_deadline = steady_clock::now() + files_timeout;
+  for (auto& tree : trees_) {
+    UNDERSTUDY_RETURN_IF_ERROR(tree->wait_for(files_progress::phase::streaming, files_deadline));
+    tree->drain();
+  }
+  for (auto& tree : trees_) {
+    UNDERSTUDY_RETURN_IF_ERROR(tree->wait_for(files_progress::phase::drained, files_deadline));
+  }
   return absl::OkStatus();
 }
 

@@ -39,8 +39,8 @@ class restoration {
               std::function<void()> on_change);
   ~restoration();
 
-  // Starts a stream per database and file tree. The agent refuses unless it is fenced and its applications
-  // are down.
+  // Starts a stream per database; the file trees follow with drain(). The agent refuses unless it is fenced
+  // and its applications are down.
   absl::Status begin(const std::shared_ptr<grpc::Channel>& channel, std::uint64_t epoch);
   // Until every stream follows its source, that is: the heal is done while the stand-in goes on serving.
   absl::Status wait_in_step(std::chrono::milliseconds timeout);
@@ -62,6 +62,9 @@ class restoration {
   const copy_layout layout_;
   const v1::ServerSpec spec_;
   const std::function<void()> on_change_;
+  absl::Status begin_files();
+  std::shared_ptr<grpc::Channel> channel_;
+  std::uint64_t epoch_ = 0;
   std::vector<std::unique_ptr<way>> databases_;
   std::vector<std::unique_ptr<tree_way>> trees_;
 };

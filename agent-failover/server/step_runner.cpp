@@ -8,6 +8,7 @@
 #include "agent-failover/link/agent_connection.hpp"
 #include "agent-failover/network/address_claim.hpp"
 #include "agent-failover/server/hook.hpp"
+#include "agent-failover/server/running_application.hpp"
 #include "agent-failover/server/timed_wait.hpp"
 #include "common/log/log.hpp"
 #include "common/status/status_macros.hpp"
@@ -31,6 +32,8 @@ constexpr seconds stop_timeout{60};
 constexpr seconds check_timeout{30};
 constexpr milliseconds check_poll{20};
 constexpr seconds reverse_heal_timeout{24 * 3600};  // a whole disk over a slow line; an operator may cancel
+constexpr seconds silence_lasts{5};
+constexpr seconds last_commits_timeout{5};  // of a primary that was stopped at the last moment
 constexpr seconds grant_timeout{30};
 constexpr milliseconds describe_timeout{10000};
 constexpr seconds start_primary_timeout{120};
@@ -109,9 +112,9 @@ absl::Status step_runner::dispatch(const step_context& context, step_outcome& ou
     case step_id::drain_primary:
       return copies_.drain(drain_timeout);
     case step_id::freeze_apply:
-      return freeze(outcome);
+      return freeze(context, outcome);
     case step_id::verify_copy:
-      return copies_.verify(frozen_);
+      return context.copy_newest ? copies_.registers().status() : copies_.verify(frozen_);
     case step_id::pre_hook:
       return hook(spec_.pre_hook(), "pre-hook");
     case step_id::fence:
@@ -140,6 +143,11 @@ absl::Status step_runner::dispatch(const step_context& context, step_outcome& ou
       return absl::OkStatus();
     case step_id::stop_application:
     case step_id::stop_stand_in:
+      // Where the primary's data wins, it has to be there before the one that serves is stopped.
+      if (context.which == step_id::stop_stand_in &&
+          context.choice == policy::diverged_choice::keep_primary) {
+        UNDERSTUDY_RETURN_IF_ERROR(check_primary_whole(context));
+      }
       return stop_application();
     case step_id::fold_copy:
       return copies_.take_back();
@@ -149,7 +157,8 @@ absl::Status step_runner::dispatch(const step_context& context, step_outcome& ou
     case step_id::reverse_heal:
       return reverse_heal(context);
     case step_id::drain:
-      return way_back_ ? way_back_->drain(drain_timeout) : absl::FailedPreconditionError("no stream is open");
+      return way_back_ ? way_back_->drain(drain_timeout)
+                       : absl::UnavailableError("the stream to the primary is gone");
     case step_id::set_aside:
       return set_aside(context, outcome);
     case step_id::verify_equal:
@@ -173,21 +182,63 @@ v1::HoldLeaseRequest step_runner::fence_request(const step_context& context) con
 }
 
 absl::Status step_runner::stop_primary(const step_context& context) {
-  return parts_.agent.exchange(fence_request(context), stop_primary_timeout).status();
+  UNDERSTUDY_RETURN_IF_ERROR(parts_.agent.exchange(fence_request(context), stop_primary_timeout).status());
+  return await_primary_down(stop_primary_timeout);
+}
+
+// An agent answers a fence when it has recorded it; its applications stop in their own time, and what they
+// commit until then is still to be fetched. The service addresses go last.
+absl::Status step_runner::await_primary_down(milliseconds timeout) {
+  const auto deadline = steady_clock::now() + timeout;
+  timed_wait poll;
+  for (;;) {
+    auto state = parts_.agent.exchange({}, describe_timeout);
+    if (!state.ok()) return state.status();
+    const bool addresses_gone = spec_.service_addresses().empty() || state->held_addresses().empty();
+    const std::string running = running_application(*state);
+    if (running.empty() && addresses_gone) return absl::OkStatus();
+    if (steady_clock::now() >= deadline) {
+      return absl::DeadlineExceededError(running.empty()
+                                             ? "the primary does not give its service addresses back"
+                                             : fmt::format("{} does not stop on the primary", running));
+    }
+    poll.until(steady_clock::now() + check_poll, [] { return false; });
+  }
 }
 
 absl::Status step_runner::fence(const step_context& context) {
   const milliseconds timeout = context.why == policy::cause::planned || context.which == step_id::fence_again
                                    ? milliseconds(stop_primary_timeout)
                                    : fence_a_silent_one;
+  if (context.why == policy::cause::automatic && steady_clock::now() - found_silent_ < silence_lasts) {
+    return absl::OkStatus();  // asked a moment ago, in vain
+  }
   auto answer = parts_.agent.exchange(fence_request(context), timeout);
-  if (!answer.ok() && context.why == policy::cause::planned) return answer.status();
-  if (!answer.ok()) log::info(spec_.name(), "the primary cannot be told: {}", message_of(answer.status()));
+  if (answer.ok()) return await_primary_down(milliseconds(stop_primary_timeout));
+  // One that hears and refuses is not a silent one: it serves, and goes on serving.
+  const bool silent = absl::IsUnavailable(answer.status()) || absl::IsDeadlineExceeded(answer.status());
+  if (!silent || context.why == policy::cause::planned || context.which == step_id::fence_again)
+    return answer.status();
+  log::info(spec_.name(), "the primary cannot be told: {}", message_of(answer.status()));
   return absl::OkStatus();
 }
 
-absl::Status step_runner::freeze(step_outcome& outcome) {
+absl::Status step_runner::freeze(const step_context& context, step_outcome& outcome) {
+  // A primary that is silent to pings but whose agent answers is stopped first, and its last commits are
+  // fetched.
+  if (context.why == policy::cause::automatic && parts_.agent.connected()) {
+    if (!parts_.agent.exchange(fence_request(context), fence_a_silent_one).ok()) {
+      found_silent_ = steady_clock::now();
+    } else if (await_primary_down(milliseconds(stop_primary_timeout)).ok()) {
+      if (absl::Status drained = copies_.drain(last_commits_timeout); !drained.ok()) {
+        log::warning(spec_.name(), "not all of the primary's last commits were fetched: {}",
+                     message_of(drained));
+      }
+    }
+  }
   copies_.stop();
+  // The copy is ahead of the primary already: what the first takeover froze stays the base of any comparison.
+  if (context.copy_newest) return absl::OkStatus();
   UNDERSTUDY_ASSIGN_OR_RETURN(outcome.frozen, copies_.registers());
   frozen_ = outcome.frozen;
   return absl::OkStatus();
@@ -266,6 +317,23 @@ absl::Status step_runner::grant(const step_context& context, bool start_applicat
       .status();
 }
 
+// The primary answers, is fenced, and has every database that is protected.
+absl::Status step_runner::check_primary_whole(const step_context& context) {
+  UNDERSTUDY_RETURN_IF_ERROR(parts_.agent.exchange(fence_request(context), stop_primary_timeout).status());
+  UNDERSTUDY_RETURN_IF_ERROR(await_primary_down(stop_primary_timeout));
+  UNDERSTUDY_ASSIGN_OR_RETURN(const v1::DescribeResponse there, parts_.agent.describe(describe_timeout));
+  for (const auto& database : spec_.databases()) {
+    const auto found = std::find_if(there.databases().begin(), there.databases().end(),
+                                    [&](const auto& one) { return one.catalog() == database.catalog(); });
+    if (found == there.databases().end() || found->status().phase() != v1::SourceStatus::PHASE_READY) {
+      return absl::UnavailableError(fmt::format(
+          "the primary has no {} that could win: {}", database.catalog(),
+          found == there.databases().end() ? "its agent does not know it" : found->status().reason()));
+    }
+  }
+  return absl::OkStatus();
+}
+
 // Both sides were written when the primary's image is not the one that the takeover froze. Asked before
 // anything is sent, so that a failback without a choice changes nothing there; the agent asks again before it
 // puts an image in place.
@@ -311,12 +379,13 @@ absl::Status step_runner::reverse_heal(const step_context& context) {
 
 absl::Status step_runner::set_aside(const step_context& context, step_outcome& outcome) {
   if (context.choice == policy::diverged_choice::keep_primary) {
+    UNDERSTUDY_RETURN_IF_ERROR(check_primary_whole(context));
     UNDERSTUDY_ASSIGN_OR_RETURN(const std::string directory, copies_.set_copy_aside());
     outcome.note =
         fmt::format("the primary's data wins; what the stand-in wrote is set aside here, at {}", directory);
     return absl::OkStatus();
   }
-  if (!way_back_) return absl::FailedPreconditionError("no stream is open");
+  if (!way_back_) return absl::UnavailableError("the stream to the primary is gone");
   auto directories = way_back_->adopt(frozen_, to_proto(context.choice));
   if (!directories.ok()) return directories.status();
   for (const auto& directory : *directories)

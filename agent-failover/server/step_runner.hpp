@@ -38,6 +38,7 @@ struct step_context {
   std::uint64_t epoch = 0;
   policy::cause why = policy::cause::none;
   policy::diverged_choice choice = policy::diverged_choice::none;
+  bool copy_newest = false;  // a stand-in ran since the primary last had the right
 };
 
 // What came of it, ready to be handed to the state machine.
@@ -87,7 +88,8 @@ class step_runner {
   absl::Status dispatch(const step_context& context, step_outcome& outcome);
   absl::Status stop_primary(const step_context& context);
   absl::Status fence(const step_context& context);
-  absl::Status freeze(step_outcome& outcome);
+  absl::Status await_primary_down(std::chrono::milliseconds timeout);
+  absl::Status freeze(const step_context& context, step_outcome& outcome);
   absl::Status probe();
   absl::Status add_addresses();
   absl::Status release_addresses();
@@ -96,6 +98,7 @@ class step_runner {
   absl::Status stop_application();
   absl::Status hook(const google::protobuf::RepeatedPtrField<std::string>& command, const char* name);
   absl::Status grant(const step_context& context, bool start_applications);
+  absl::Status check_primary_whole(const step_context& context);
   absl::Status check_divergence(const step_context& context);
   absl::Status reverse_heal(const step_context& context);
   absl::Status set_aside(const step_context& context, step_outcome& outcome);
@@ -116,6 +119,7 @@ class step_runner {
   std::atomic<bool> cancelled_{false};
   absl::Status ahead_ = absl::UnknownError("not probed");
   std::chrono::steady_clock::time_point ahead_at_{};
+  std::chrono::steady_clock::time_point found_silent_{};  // the agent did not answer a fence
 };
 
 }  // namespace understudy::server
