@@ -26,6 +26,18 @@ std::vector<policy::event> agent_news::events(const v1::HoldLeaseResponse& agent
   }
   boot_id_ = agent.boot_id();
 
+  // Another host's, or of a life of this server that state.db does not know.
+  const bool ahead =
+      agent.right().epoch() > machine.epoch ||
+      (machine.owner == policy::right_owner::failover_host &&
+       agent.right().owner() == v1::RIGHT_OWNER_PRIMARY && agent.right().epoch() == machine.epoch);
+  if (ahead) {
+    found.push_back(
+        policy::saw_epoch(agent.right().epoch(), agent.right().owner() == v1::RIGHT_OWNER_FAILOVER_HOST
+                                                     ? policy::right_owner::failover_host
+                                                     : policy::right_owner::primary));
+  }
+
   const std::string application = server::running_application(agent);
   if (machine.at == phase::standing_in && !application.empty() && !conflict_reported_) {
     conflict_reported_ = true;
