@@ -41,6 +41,7 @@ struct agent_parts {
   void set_right(lease_snapshot right) {
     std::lock_guard lock(mutex_);
     right_ = std::move(right);
+    right_known_ = true;
   }
   // Null before the actors are there, and after they were told to end.
   lease_keeper_actor lease_keeper() const {
@@ -56,7 +57,11 @@ struct agent_parts {
     application_keeper_ = std::move(runner);
     lease_keeper_ = std::move(gate);
   }
-  bool serving() const { return static_cast<bool>(lease_keeper()); }
+  // False also until the gate has taken in the record: nobody may be told an epoch that is only the default.
+  bool serving() const {
+    std::lock_guard lock(mutex_);
+    return static_cast<bool>(lease_keeper_) && right_known_;
+  }
   // First lines of the version commands, by application; filled in the background after the start.
   std::map<std::string, std::string> versions() const {
     std::lock_guard lock(mutex_);
@@ -71,6 +76,7 @@ struct agent_parts {
   mutable std::mutex mutex_;
   std::vector<database_config> databases_;
   lease_snapshot right_;
+  bool right_known_ = false;
   std::map<std::string, std::string> versions_;
   lease_keeper_actor lease_keeper_;
   application_keeper_actor application_keeper_;

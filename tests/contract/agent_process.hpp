@@ -143,10 +143,11 @@ struct agent_process : testing::Test {
     EXPECT_TRUE(stub->TestDatabase(&context, request, &response).ok());
     return response;
   }
-  absl::Status control(v1::ApplicationCommand command) const {
+  absl::Status control(v1::ApplicationCommand command, const std::string& application = "") const {
     grpc::ClientContext context;
     deadline(context);
     v1::ControlApplicationRequest request;
+    request.set_application(application);
     request.set_command(command);
     v1::ControlApplicationResponse response;
     return rpc::from_grpc(stub->ControlApplication(&context, request, &response));
