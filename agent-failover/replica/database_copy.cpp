@@ -138,9 +138,10 @@ absl::Status database_copy::hash_everything() {
     UNDERSTUDY_RETURN_IF_ERROR(database_->read_at(head, 0).status());
     const auto header = sqlite::parse_database_header(head);
     pages = stored;
-    // SQLite's own rule (fileformat2.html, "In-header database size").
+    // SQLite's own rule (fileformat2.html, "In-header database size"); a header that claims more than the
+    // file has is malformed to SQLite, and came from the other end.
     if (header && header->pages != 0 && header->change_counter == header->version_valid_for)
-      pages = header->pages;
+      pages = std::min(header->pages, stored);
   }
   sqlite::page_hash_array fresh;
   fresh.resize(pages);

@@ -97,7 +97,8 @@ class database_copy final : public channel::database_sink {
     std::uint32_t page_size = 0;
     sqlite::page_hash_array hashes;
     std::vector<bool> brought;
-    std::string run;  // contiguous pages not written yet
+    std::uint32_t brought_pages = 0;  // how many of them
+    std::string run;                  // contiguous pages not written yet
     std::uint32_t run_first = 0;
     std::uint64_t unflushed = 0;  // bytes since writeback was last asked for
     bool complete = false;        // end_heal() accepted it: commit_durably() switches
@@ -120,6 +121,8 @@ class database_copy final : public channel::database_sink {
   absl::Status reconcile();
   absl::Status broken(absl::Status why);
 
+  // The other end may lie: a size, or the distance of a page, costs memory only as far as pages came for it.
+  absl::Status check_size(std::uint32_t claimed, std::uint32_t present, std::size_t brought) const;
   absl::Status check_pages(std::uint32_t page_size, std::span<const channel::page_image> pages) const;
   absl::Status add_frame(std::uint32_t number, std::string bytes);
   absl::Status spill();

@@ -10,6 +10,20 @@
 
 namespace understudy::replica {
 
+absl::Status database_copy::check_size(std::uint32_t claimed, std::uint32_t present,
+                                       std::size_t brought) const {
+  if (claimed == 0) {
+    return absl::InvalidArgumentError(fmt::format("copy {}: a database without pages", name_));
+  }
+  // All pages past the present ones come, but the one that SQLite never stores.
+  constexpr std::uint64_t lock_pages = 1;
+  if (claimed > std::uint64_t{present} + brought + lock_pages) {
+    return absl::InvalidArgumentError(fmt::format("copy {}: {} pages announced, {} present and {} received",
+                                                  name_, claimed, present, brought));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status database_copy::check_pages(std::uint32_t page_size,
                                         std::span<const channel::page_image> pages) const {
   // The last page number that SQLite itself allows; the peer is not trusted with more.
@@ -94,9 +108,9 @@ sqlite::page_hash database_copy::register_after(std::uint32_t database_pages) co
 }
 
 absl::Status database_copy::end_pending(std::uint32_t database_pages, const sqlite::page_hash& hash_after) {
-  if (database_pages == 0) {
+  if (absl::Status size = check_size(database_pages, hashes_.size(), pending_hashes_.size()); !size.ok()) {
     abandon();
-    return absl::InvalidArgumentError(fmt::format("copy {}: a database without pages", name_));
+    return size;
   }
   if (register_after(database_pages) != hash_after) {
     abandon();

@@ -56,6 +56,8 @@ class database_sink {
 
   // A heal replaces any number of pages as one transaction: begin_heal, add_pages..., end_heal,
   // commit_durably. With new_file, pages that the heal does not bring are taken over from the present copy.
+  // Here and in end_transaction, kInvalidArgument when database_pages exceeds the pages present and brought
+  // by more than the lock page.
   virtual absl::Status begin_heal(heal_way way, std::uint32_t page_size) = 0;
   virtual absl::Status end_heal(std::uint32_t database_pages, const sqlite::page_hash& hash_after) = 0;
 

@@ -119,6 +119,13 @@ absl::Status sink_session::want_heal(const std::string& reason) {
   return absl::OkStatus();
 }
 
+absl::Status sink_session::check_size(std::uint32_t pages) const {
+  const std::uint64_t present = sink_.state().database_pages;
+  const std::uint64_t brought = part_bytes_ / page_size_;
+  if (pages <= present + brought + 1) return absl::OkStatus();
+  return invalid(fmt::format("{} pages announced, {} present and {} received", pages, present, brought));
+}
+
 absl::Status sink_session::judge(const absl::Status& status) {
   if (absl::IsFailedPrecondition(status) || absl::IsDataLoss(status))
     return want_heal(std::string{message_of(status)});
@@ -226,6 +233,7 @@ absl::Status sink_session::on_transaction_part(const v1::TransactionPart& part) 
   if (const absl::Status status = sink_.add_pages(page_size_, pages); !status.ok()) return judge(status);
   if (!part.has_end()) return absl::OkStatus();
   const v1::TransactionEnd& end = part.end();
+  UNDERSTUDY_RETURN_IF_ERROR(check_size(end.database_pages()));
   const absl::Status status = sink_.end_transaction({.number = part.transaction(),
                                                      .page_size = page_size_,
                                                      .database_pages = end.database_pages(),
@@ -247,6 +255,7 @@ absl::Status sink_session::on_heal_end(const v1::HealEnd& end) {
     return invalid(
         fmt::format("a heal that leads to {} pages of {} bytes", image.pages(), image.page_size()));
   }
+  UNDERSTUDY_RETURN_IF_ERROR(check_size(image.pages()));
   const absl::Status status = sink_.end_heal(image.pages(), from_wire(image.hash()));
   if (!status.ok()) {
     if (++heals_failed_ >= FAILED_HEALS) return status;

@@ -70,6 +70,8 @@ class sink_session {
   void acknowledge();
   // Continuity is lost: forgets the part and says heal_wanted.
   absl::Status want_heal(const std::string& reason);
+  // A database grows by pages that came, and the lock page: no claim about it costs more than they did.
+  absl::Status check_size(std::uint32_t pages) const;
   // The status of the sink: continuity lost, or a failure that ends the stream.
   absl::Status judge(const absl::Status& status);
 
@@ -83,7 +85,7 @@ class sink_session {
   bool heal_ended_ = false;      // and not committed
   std::chrono::system_clock::time_point ended_captured_at_;
   std::uint64_t current_ = 0;      // transaction that is being received; 0: none
-  std::uint64_t part_bytes_ = 0;   // received of it, or of the heal
+  std::uint64_t part_bytes_ = 0;   // received of it, or of the heal: pages, each as often as it came
   std::uint64_t bytes_limit_ = 0;  // on that
   std::uint32_t page_size_ = 0;    // of the heal, or of what is streamed
   bool told_to_end_ = false;

@@ -353,7 +353,7 @@ TEST_P(foreign, refuses_what_does_not_fit_and_stays_unchanged) {
   EXPECT_TRUE(absl::IsFailedPrecondition(copy_->add_pages(512, {})));
   EXPECT_TRUE(absl::IsInvalidArgument(copy_->begin_heal(heal_way::in_place, 1000)));
   ASSERT_TRUE(copy_->begin_heal(heal_way::new_file, h().page_size).ok());
-  EXPECT_TRUE(absl::IsDataLoss(copy_->end_heal(h().pages[5], h().registers[5])));
+  EXPECT_TRUE(absl::IsDataLoss(copy_->end_heal(before.database_pages, h().registers[5])));
   EXPECT_EQ(copy_->state().combined, before.combined);
   ASSERT_TRUE(commit_next().ok());
   expect_shown(n_);

@@ -4,8 +4,10 @@
 #include <fcntl.h>
 #include <fmt/core.h>
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -255,6 +257,13 @@ TEST(replica_kill, loses_nothing_acknowledged_and_never_breaks) {
   EXPECT_GT(s->reads, cycles);
 }
 
+// Mounts made from here on are nobody else's, and go with the process. A mount namespace that another program
+// makes meanwhile would hold a copy of the mount; the filesystem would outlive its unmounting, shut down as
+// it is, and the next mount would find that one instead of the disk.
+bool mount_in_private() {
+  return ::unshare(CLONE_NEWNS) == 0 && ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0;
+}
+
 // The power of a real filesystem goes while a process applies: EXT4_IOC_SHUTDOWN without flushing the
 // journal.
 TEST(replica_kill, a_real_filesystem_that_loses_power_keeps_what_was_acknowledged) {
@@ -269,20 +278,26 @@ TEST(replica_kill, a_real_filesystem_that_loses_power_keeps_what_was_acknowledge
   std::filesystem::create_directory(mounted);
   const std::string mount = fmt::format("mount -o loop {} {}", image, mounted);
   const std::string unmount = fmt::format("umount {}", mounted);
-  if (::geteuid() != 0 || !run(fmt::format("truncate -s 64M {0} && mkfs.ext4 -q -F {0}", image)) ||
-      !run(mount)) {
-    GTEST_SKIP() << "needs root, mkfs.ext4 and loop devices";
+  if (::geteuid() != 0 || !mount_in_private() ||
+      !run(fmt::format("truncate -s 64M {0} && mkfs.ext4 -q -F {0}", image)) || !run(mount)) {
+    GTEST_SKIP() << "needs root, a mount namespace, mkfs.ext4 and loop devices";
   }
   const test::history h = test::make_history({.transactions = 300});
   const shared_memory s;
   const int cycles = std::getenv("UNDERSTUDY_SOAK") != nullptr ? 200 : 10;
   std::mt19937_64 random(11);
   for (int cycle = 0; cycle < cycles && !s->failed; ++cycle) {
+    const int commits = s->commits;
     const pid_t applier = in_child([&] {
       const absl::Status ended = apply_for_ever(mounted, h, *s, static_cast<std::uint64_t>(cycle), true);
       if (ended.code() == absl::StatusCode::kDataLoss) s->fail(std::string(message_of(ended)));
     });
-    pause(std::chrono::microseconds(20'000 + random() % 60'000));
+    // Every second time something was acknowledged, however slow the machine is; the others may be cut while
+    // the applier recovers.
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+    while (cycle % 2 == 0 && s->commits == commits && std::chrono::steady_clock::now() < deadline)
+      pause(std::chrono::milliseconds(1));
+    pause(std::chrono::microseconds(random() % 60'000));
     const int fd = ::open(mounted.c_str(), O_RDONLY | O_DIRECTORY);
     const bool cut = ::ioctl(fd, shutdown_request, &no_log_flush) == 0;
     ::close(fd);
@@ -296,7 +311,7 @@ TEST(replica_kill, a_real_filesystem_that_loses_power_keeps_what_was_acknowledge
   }
   EXPECT_TRUE(run(unmount));
   EXPECT_FALSE(s->failed) << s->message;
-  EXPECT_GT(s->commits, cycles);
+  EXPECT_GE(s->commits, cycles / 2);
 }
 
 }  // namespace

@@ -244,6 +244,75 @@ TEST(channel_hostile, a_transaction_counts_once_and_only_in_order) {
   EXPECT_EQ(copy.state().combined, before);
 }
 
+// A copy that would believe any size: what reaches it got past the session.
+class believing_copy final : public test::model_copy {
+ public:
+  absl::Status end_transaction(const channel::transaction_header&) override {
+    ++believed;
+    return absl::OkStatus();
+  }
+  absl::Status end_heal(std::uint32_t, const sqlite::page_hash&) override {
+    ++believed;
+    return absl::OkStatus();
+  }
+  // What it says it has.
+  void give(std::uint32_t pages, std::uint32_t page_size) {
+    have_ = {.exists = true, .page_size = page_size, .database_pages = pages, .combined = {}};
+  }
+  channel::sink_state state() const override { return have_.exists ? have_ : model_copy::state(); }
+  int believed = 0;
+
+ private:
+  channel::sink_state have_;
+};
+
+TEST(channel_hostile, a_database_grows_only_by_pages_that_came) {
+  const auto end_of_heal = [](std::uint32_t came, std::uint32_t announced) {
+    believing_copy copy;
+    sink_session session{copy};
+    EXPECT_TRUE(session.start({}).ok());
+    v1::SourceMessage message;
+    message.mutable_heal_begin()->set_page_size(512);
+    message.mutable_heal_begin()->set_database_pages(announced);
+    EXPECT_TRUE(session.receive(message, {}).ok());
+    for (std::uint32_t n = 1; n <= came; ++n) {
+      *message.mutable_part() = part_of(512, {n}, 512);
+      EXPECT_TRUE(session.receive(message, {}).ok());
+    }
+    v1::DatabaseImage& image = *message.mutable_heal_end()->mutable_image();
+    image.set_exists(true);
+    image.set_page_size(512);
+    image.set_pages(announced);
+    const absl::Status status = session.receive(message, {});
+    EXPECT_EQ(copy.believed, status.ok() ? 1 : 0);
+    return status;
+  };
+  EXPECT_TRUE(end_of_heal(3, 3).ok());
+  EXPECT_TRUE(end_of_heal(3, 4).ok()) << "the lock page does not come";
+  EXPECT_TRUE(absl::IsInvalidArgument(end_of_heal(3, 5)));
+  EXPECT_TRUE(absl::IsInvalidArgument(end_of_heal(0, 4294967294u)));
+
+  believing_copy copy;
+  const auto end_of_transaction = [&](std::uint32_t announced) {
+    copy.believed = 0;
+    sink_session session{copy};
+    EXPECT_TRUE(session.start({}).ok());
+    v1::SourceMessage message;
+    message.mutable_in_step()->set_transaction(10);
+    EXPECT_TRUE(session.receive(message, {}).ok());
+    *message.mutable_part() = part_of(512, {1}, 512);
+    message.mutable_part()->set_transaction(11);
+    message.mutable_part()->mutable_end()->set_database_pages(announced);
+    const absl::Status status = session.receive(message, {});
+    EXPECT_EQ(copy.believed, status.ok() ? 1 : 0);
+    return status;
+  };
+  copy.give(100, 512);
+  EXPECT_TRUE(end_of_transaction(102).ok());
+  EXPECT_TRUE(absl::IsInvalidArgument(end_of_transaction(103)));
+  EXPECT_TRUE(absl::IsInvalidArgument(end_of_transaction(4294967294u)));
+}
+
 TEST(channel_hostile, source_refuses_answers_that_nobody_asked_for) {
   test::model_database source{1};
   source.commit(0, 100);

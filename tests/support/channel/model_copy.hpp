@@ -12,7 +12,7 @@
 
 namespace understudy::test {
 
-class model_copy final : public channel::database_sink {
+class model_copy : public channel::database_sink {
  public:
   struct content {
     bool exists = false;
