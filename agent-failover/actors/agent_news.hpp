@@ -18,6 +18,8 @@ class agent_news {
  public:
   // A new connection: what was reported may be reported again.
   void connected();
+  // A primary that is back is reported once more, though its connection is the same.
+  void report_back_again() { back_reported_ = false; }
   void described(const v1::DescribeResponse& description) { description_ = description; }
 
   // The machine was reset; it serves although the right is here; it is back, fenced and can receive data.

@@ -71,6 +71,7 @@ class supervisor {
   void on_own_address(bool held);
   void on_shutdown();
   void happen(policy::event event) {
+    if (event.kind == policy::event_kind::settled) news_.report_back_again();  // it was not heeded before
     enqueue({.event = std::move(event), .frozen = {}, .note = {}, .command = nullptr});
   }
 
