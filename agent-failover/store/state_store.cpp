@@ -66,8 +66,15 @@ absl::StatusOr<std::unique_ptr<state_store>> state_store::open(const std::string
                               sqlite::database::open(path, {.vfs = vfs != nullptr ? vfs : ""}));
   auto db = std::make_unique<sqlite::database>(std::move(opened));
   // The lock is taken for good: one daemon per data directory, and no shared memory is needed.
-  UNDERSTUDY_RETURN_IF_ERROR(
-      db->execute("PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"));
+  absl::Status locked =
+      db->execute("PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;");
+  if (absl::IsUnavailable(locked)) {
+    return absl::UnavailableError(fmt::format(
+        "{} is in use: another understudyd runs with this data directory; stop it, or give this one another "
+        "data_dir",
+        path));
+  }
+  UNDERSTUDY_RETURN_IF_ERROR(locked);
   UNDERSTUDY_ASSIGN_OR_RETURN(sqlite::statement version, db->prepare("PRAGMA user_version"));
   UNDERSTUDY_RETURN_IF_ERROR(version.step().status());
   const auto found = version.column_integer(0);
