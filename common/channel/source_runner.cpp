@@ -99,14 +99,15 @@ absl::Status source_runner::work() {
     for (const v1::SinkMessage& message : messages) UNDERSTUDY_RETURN_IF_ERROR(session_.receive(message, at));
     if (ended) return absl::OkStatus();
     UNDERSTUDY_ASSIGN_OR_RETURN(const auto out, session_.next(at));
-    board_.post(session_.progress(), at.steady);
     if (out) {
       const auto before = std::chrono::steady_clock::now();
       if (!stream_.send(*out)) return absl::OkStatus();
       session_.sent(out->ByteSizeLong(),
                     std::chrono::duration<double>(std::chrono::steady_clock::now() - before).count());
-      continue;
     }
+    // After the sending: who hears of `drained` may adopt at once, and must not overtake the message.
+    board_.post(session_.progress(), at.steady);
+    if (out) continue;
     std::unique_lock lock{mailbox_->mutex};
     mailbox_->changed.wait_until(lock, std::min(session_.wake_at(), board_.due()), [this] {
       const mailbox& box = *mailbox_;
