@@ -221,6 +221,7 @@ restoration::~restoration() = default;
 absl::Status restoration::begin(const std::shared_ptr<grpc::Channel>& channel, std::uint64_t epoch) {
   databases_.clear();
   trees_.clear();
+  drained_ = false;
   for (const auto& database : spec_.databases()) {
     auto& lane = databases_.emplace_back(
         std::make_unique<way>(engine_, database.catalog(), layout_.place_of(database.path())));
@@ -264,6 +265,7 @@ absl::Status restoration::drain(milliseconds timeout) {
   for (auto& tree : trees_) {
     UNDERSTUDY_RETURN_IF_ERROR(tree->wait_for(files_progress::phase::drained, files_deadline));
   }
+  drained_ = true;
   return absl::OkStatus();
 }
 

@@ -46,6 +46,7 @@ class restoration {
   absl::Status wait_in_step(std::chrono::milliseconds timeout);
   // The stand-in has stopped: everything it committed is durable on the primary when this returns.
   absl::Status drain(std::chrono::milliseconds timeout);
+  bool drained() const { return drained_; }  // a drain succeeded since begin()
   // Puts every image in place. `base`: the images at takeover, by which the agent tells whether its own data
   // went on without us. Returns the directories where data was set aside. kFailedPrecondition: a choice is
   // needed.
@@ -65,6 +66,7 @@ class restoration {
   absl::Status begin_files();
   std::shared_ptr<grpc::Channel> channel_;
   std::uint64_t epoch_ = 0;
+  bool drained_ = false;
   std::vector<std::unique_ptr<way>> databases_;
   std::vector<std::unique_ptr<tree_way>> trees_;
 };

@@ -361,6 +361,8 @@ absl::Status step_runner::reverse_heal(const step_context& context) {
   auto answer = parts_.agent.exchange(fence_request(context), stop_primary_timeout);
   if (!answer.ok()) return answer.status();
   UNDERSTUDY_RETURN_IF_ERROR(check_divergence(context));
+  // A copy that this host holds open has a log that only it can read; nobody writes now.
+  if (!stand_in_.up()) UNDERSTUDY_RETURN_IF_ERROR(copies_.release_to_stand_in());
   auto back = std::make_unique<restoration>(parts_.capture, layout_, spec_, on_.changed);
   UNDERSTUDY_RETURN_IF_ERROR(back->begin(parts_.agent.channel(), context.epoch));
   restoration* running = back.get();
@@ -386,6 +388,8 @@ absl::Status step_runner::set_aside(const step_context& context, step_outcome& o
     return absl::OkStatus();
   }
   if (!way_back_) return absl::UnavailableError("the stream to the primary is gone");
+  // With no stand-in there was nothing to stop, and so no drain of its own.
+  if (!way_back_->drained()) UNDERSTUDY_RETURN_IF_ERROR(way_back_->drain(drain_timeout));
   auto directories = way_back_->adopt(frozen_, to_proto(context.choice));
   if (!directories.ok()) return directories.status();
   for (const auto& directory : *directories)
