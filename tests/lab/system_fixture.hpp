@@ -40,6 +40,15 @@ class system_test : public testing::Test {
     }
   }
 
+  // Boots a primary again and waits until the host has met the agent of the new boot: what it last heard of
+  // the old one may still stand in its status.
+  void power_on_and_meet(const std::string& name = "primary") {
+    const auto before = site->event("server_reset", name);
+    site->power_on(name);
+    ASSERT_TRUE(site->wait_event("server_reset", 15s, name, before ? before->id() : 0));
+    ASSERT_TRUE(site->wait_phase("StandingIn", 10s, name));  // a conflict met on the way is over
+  }
+
   // One line to the counter and its answer without the newline; empty when nobody answers.
   std::string ask(const std::string& address, const std::string& line) {
     std::string answer;

@@ -44,7 +44,7 @@ TEST_F(system_takeover, protects_and_takes_over) {
   EXPECT_TRUE(site->owns_address(site->failover(), address));
 
   // The boot gate keeps the application of the repaired primary down, and its service address away.
-  site->power_on();
+  ASSERT_NO_FATAL_FAILURE(power_on_and_meet());
   ASSERT_TRUE(site->wait_state(
       [](const v1::ServerState& now) {
         return now.agent_connected() && now.primary_applications_size() == 1 &&
@@ -97,9 +97,7 @@ TEST_F(system_takeover, one_shared_address) {
   ASSERT_TRUE(serves(address));
   EXPECT_TRUE(site->owns_address(site->failover(), address));
   EXPECT_EQ(ask(address, "add two"), "ok 2");
-  site->power_on();
-  ASSERT_TRUE(site->wait_state([](const v1::ServerState& now) { return now.agent_connected(); }, 15s));
-  EXPECT_EQ(site->state()->standing_in(), true);
+  ASSERT_NO_FATAL_FAILURE(power_on_and_meet());
   site->must({"failback", "primary", "--discard-primary", "--yes"});
   EXPECT_FALSE(site->owns_address(site->failover(), address));
   ASSERT_TRUE(serves(address));
@@ -158,9 +156,7 @@ TEST_F(system_takeover, one_at_a_time) {
   EXPECT_FALSE(waiting->standing_in());
   EXPECT_TRUE(serves(site->service_address("first")));
 
-  site->power_on("first");
-  ASSERT_TRUE(
-      site->wait_state([](const v1::ServerState& now) { return now.agent_connected(); }, 15s, "first"));
+  ASSERT_NO_FATAL_FAILURE(power_on_and_meet("first"));
   site->must({"failback", "first", "--discard-primary", "--yes"});
   EXPECT_TRUE(serves(site->service_address("first")));
   ASSERT_TRUE(site->wait_phase("StandingIn", 30s, "second"));
