@@ -8,13 +8,9 @@ namespace {
 using phase = channel::source_state::phase;
 
 void make_rollback_database(const std::string& path, const std::string& mode) {
-  in_a_process([&] {
-    connection c(path);
-    c.must("PRAGMA journal_mode=" + mode + "; CREATE TABLE t(id INTEGER PRIMARY KEY, a, b)");
-    c.must(
-        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<3000) "
-        "INSERT INTO t SELECT i, i, randomblob(300) FROM n");
-  });
+  run_sql(path, "PRAGMA journal_mode=" + mode + "; CREATE TABLE t(id INTEGER PRIMARY KEY, a, b);" +
+                    "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<3000) "
+                    "INSERT INTO t SELECT i, i, randomblob(300) FROM n");
 }
 
 class CaptureRollback : public testing::TestWithParam<const char*> {};
@@ -48,12 +44,10 @@ TEST_P(CaptureRollback, DeliversCommittedStatesOnly) {
     if (copy.transactions() % 10 != 0) return;
     const std::string image = directory.file("image.db");
     copy.write(image);
-    in_a_process([&] {
-      connection c(image);
-      c.must("CREATE TEMP TABLE x(ok CHECK(ok))");
-      c.must("INSERT INTO x SELECT integrity_check='ok' FROM pragma_integrity_check");
-      c.must("INSERT INTO x SELECT count(DISTINCT a)=1 AND max(a)%3<>0 FROM t WHERE id IN (1, 2990)");
-    });
+    run_sql(image,
+            "CREATE TEMP TABLE x(ok CHECK(ok));"
+            "INSERT INTO x SELECT integrity_check='ok' FROM pragma_integrity_check;"
+            "INSERT INTO x SELECT count(DISTINCT a)=1 AND max(a)%3<>0 FROM t WHERE id IN (1, 2990)");
   };
   app.proceed(1);
   copy.follow([&] { return app.finished(); });
@@ -90,7 +84,7 @@ TEST(CaptureRollbackJournal, WaitsForAHotJournalToBeRolledBack) {
   auto source = engine->add(path);
   std::this_thread::sleep_for(100ms);
   EXPECT_NE(source->state().now, phase::ready) << "what the file shows was never committed";
-  in_a_process([&] { connection(path).must("SELECT count(*) FROM t"); });
+  run_sql(path, "SELECT count(*) FROM t");
   mirror copy(source);
   ASSERT_TRUE(copy.attach());
   copy.expect_equals(path);
@@ -104,17 +98,13 @@ TEST(CaptureRollbackJournal, FollowsTheConversionToWal) {
   auto source = engine->add(path);
   mirror copy(source);
   ASSERT_TRUE(copy.attach());
-  application app([&](shared_figures& figures) {
-    connection c(path);
-    c.must("PRAGMA journal_mode=WAL; INSERT INTO t(a) VALUES(1)");
-    figures.pause(1);
-    for (int i = 0; i < 10; ++i) c.must("INSERT INTO t(a) VALUES(1)");
-  });
-  ASSERT_TRUE(app.reached(1));
+  test::sqlite_shell app(path);
+  ASSERT_TRUE(app.run("PRAGMA journal_mode=WAL; INSERT INTO t(a) VALUES(1)"));
   ASSERT_TRUE(eventually([&] { return !copy.drain(1ms); }));
   ASSERT_TRUE(copy.attach());
-  app.proceed(1);
-  copy.follow([&] { return app.finished(); });
+  for (int i = 0; i < 10; ++i) ASSERT_TRUE(app.run("INSERT INTO t(a) VALUES(1)"));
+  ASSERT_TRUE(app.close());
+  copy.follow([] { return true; });
   copy.expect_equals(path);
   EXPECT_GE(engine->metrics(path).commits, 10u);
 }

@@ -32,6 +32,7 @@
 #include "common/sqlite/page_hash.hpp"
 #include "common/sqlite/wal_format.hpp"
 #include "common/status/status_text.hpp"
+#include "tests/support/sqlite_shell.hpp"
 
 namespace understudy::capture_testing {
 
@@ -108,7 +109,8 @@ struct shared_figures {
   }
 };
 
-// A process that runs `body`; made before any thread of the test's own touches SQLite.
+// A process that runs `body`. It is forked, so it is made while the test has no threads yet, before an
+// engine; later ones are test::sqlite_shell.
 class application {
  public:
   explicit application(const std::function<void(shared_figures&)>& body) {
@@ -158,20 +160,15 @@ class application {
   int status_ = 0;
 };
 
-inline void in_a_process(const std::function<void()>& body) {
-  application child([&](shared_figures&) { body(); });
-  ASSERT_EQ(child.wait(), 0);
+// Another process opens the database, runs the statements and closes it.
+inline void run_sql(const std::string& path, const std::string& statements) {
+  ASSERT_TRUE(test::through_sqlite(path, statements).has_value()) << statements;
 }
 
 inline void make_database(const std::string& path, const std::string& pragmas = "", int rows = 10) {
-  in_a_process([&] {
-    connection c(path);
-    if (!pragmas.empty()) c.must(pragmas);
-    c.must("PRAGMA journal_mode=WAL");
-    c.must("CREATE TABLE t(id INTEGER PRIMARY KEY, a, b)");
-    c.must("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<" + std::to_string(rows) +
-           ") INSERT INTO t SELECT i, i, randomblob(100) FROM n");
-  });
+  run_sql(path, pragmas + ";PRAGMA journal_mode=WAL;CREATE TABLE t(id INTEGER PRIMARY KEY, a, b);" +
+                    "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<" +
+                    std::to_string(rows) + ") INSERT INTO t SELECT i, i, randomblob(100) FROM n");
 }
 
 inline std::vector<std::string> pages_of_file(const std::string& path, std::uint32_t page_size) {

@@ -16,36 +16,24 @@ bool wait_phase(const channel::database_source& source, phase wanted, std::chron
   return eventually([&] { return source.state().now == wanted; }, limit);
 }
 
-// Runs `script` in stages: each entry is one stage of SQL over one connection that stays open.
+// Runs `stages` one by one, each SQL over one connection that stays open.
 class scripted {
  public:
   scripted(const std::string& path, std::vector<std::string> stages, const std::string& open = "")
-      : app_([=](shared_figures& figures) {
-          connection c(path);
-          c.must("PRAGMA wal_autocheckpoint=1000");
-          if (!open.empty()) c.must(open);
-          c.must("BEGIN; SELECT count(*) FROM sqlite_schema; COMMIT");
-          std::uint64_t n = 1;
-          figures.pause(n++);
-          for (const auto& stage : stages) {
-            c.must(stage);
-            figures.pause(n++);
-          }
-        }) {}
-  void start() { ASSERT_TRUE(app_.reached(1)); }
-  void next() {
-    app_.proceed(done_++);
-    ASSERT_TRUE(app_.reached(done_));
+      : app_(path), stages_(std::move(stages)), open_(open) {}
+  void start() {
+    ASSERT_TRUE(app_.run("PRAGMA wal_autocheckpoint=1000;" + open_ +
+                         ";BEGIN; SELECT count(*) FROM sqlite_schema; COMMIT"));
   }
-  void close() {
-    app_.proceed(done_ + 1000);
-    ASSERT_EQ(app_.wait(), 0);
-  }
-  application& app() { return app_; }
+  void next() { ASSERT_TRUE(app_.run(stages_.at(done_++))); }
+  void close() { ASSERT_TRUE(app_.close()); }
+  void kill() { app_.kill(); }
 
  private:
-  application app_;
-  std::uint64_t done_ = 1;
+  test::sqlite_shell app_;
+  std::vector<std::string> stages_;
+  std::string open_;
+  std::size_t done_ = 0;
 };
 
 struct capture_test : testing::Test {
@@ -229,12 +217,9 @@ TEST_F(CaptureTraps, ReadOnlyConnectionsAreNoGap) {
   auto engine = start_engine();
   mirror copy(engine->add(path));
   ASSERT_TRUE(copy.attach());
-  in_a_process([&] {
-    for (int i = 0; i < 100; ++i) {
-      connection c(path);
-      c.must("SELECT count(*) FROM t");
-    }
-  });
+  std::string statements;
+  for (int i = 0; i < 100; ++i) statements += ".open " + path + "\nSELECT count(*) FROM t;\n";
+  run_sql(path, statements);
   ASSERT_TRUE(copy.drain(100ms)) << copy.reason();
   EXPECT_EQ(engine->metrics(path).gaps, 0u);
   EXPECT_EQ(engine->metrics(path).scans, 1u);
@@ -254,14 +239,11 @@ TEST_F(CaptureTraps, FollowsThroughACrashOfTheApplication) {
     script.next();
     script.next();
     expected += 2;
-    script.app().kill();
+    script.kill();
     ASSERT_TRUE(eventually([&] { return copy.drain(1ms) && copy.transactions() == expected; }))
         << copy.reason();
   }
-  in_a_process([&] {
-    connection c(path);
-    c.must("INSERT INTO t(a) VALUES('end')");
-  });
+  run_sql(path, "INSERT INTO t(a) VALUES('end')");
   ASSERT_TRUE(eventually([&] { return copy.drain(10ms) && copy.transactions() == expected + 1; }))
       << copy.reason();
   copy.expect_equals(path);
@@ -276,7 +258,7 @@ TEST_F(CaptureTraps, ReadsTheLogOfACrashedApplication) {
     script.start();
     script.next();
     script.next();
-    script.app().kill();
+    script.kill();
   }
   for (const bool with_index : {true, false}) {
     if (!with_index) std::filesystem::remove(path + "-shm");
@@ -287,7 +269,7 @@ TEST_F(CaptureTraps, ReadsTheLogOfACrashedApplication) {
     EXPECT_EQ(std::filesystem::exists(path + "-shm"), with_index) << "T18: the capture creates nothing";
     EXPECT_EQ(std::filesystem::last_write_time(path + "-wal"), before);
     if (with_index) continue;
-    in_a_process([&] { connection(path).must("PRAGMA wal_checkpoint(TRUNCATE)"); });
+    run_sql(path, "PRAGMA wal_checkpoint(TRUNCATE)");
     copy.follow([] { return true; });
     copy.expect_equals(path);
   }
@@ -413,16 +395,12 @@ TEST_F(CaptureTraps, HoldsNoPinWhileItKeepsUp) {
   scripted script(path, {"INSERT INTO t(a) VALUES(1)"});
   script.start();
   script.next();
-  in_a_process([&] {
-    connection c(path);
-    for (int i = 0; i < 100; ++i) {
-      c.must("INSERT INTO t(a) VALUES(1)");
-      if (::sqlite3_wal_checkpoint_v2(c.handle(), nullptr, SQLITE_CHECKPOINT_TRUNCATE, nullptr, nullptr) !=
-          SQLITE_OK) {
-        ::_exit(72);
-      }
-    }
-  });
+  test::sqlite_shell other(path);
+  for (int i = 0; i < 100; ++i) {
+    ASSERT_EQ(other.run("INSERT INTO t(a) VALUES(1); PRAGMA wal_checkpoint(TRUNCATE)"), "0|0|0\n")
+        << "busy|frames|moved";
+  }
+  ASSERT_TRUE(other.close());
   script.close();
   copy.follow([] { return true; });
   copy.expect_equals(path);
@@ -435,10 +413,7 @@ TEST_F(CaptureTraps, FollowsAChangeOfJournalMode) {
   auto source = engine->add(path);
   mirror copy(source);
   ASSERT_TRUE(copy.attach());
-  in_a_process([&] {
-    connection(path).must(
-        "PRAGMA journal_mode=DELETE; PRAGMA page_size=8192; VACUUM; PRAGMA journal_mode=WAL");
-  });
+  run_sql(path, "PRAGMA journal_mode=DELETE; PRAGMA page_size=8192; VACUUM; PRAGMA journal_mode=WAL");
   ASSERT_TRUE(eventually([&] { return !copy.drain(1ms); }));
   mirror second(source);
   ASSERT_TRUE(second.attach());
