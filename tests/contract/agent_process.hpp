@@ -89,10 +89,12 @@ struct agent_process : testing::Test {
     std::vector<char*> words{const_cast<char*>(UNDERSTUDY_AGENT)};
     for (const std::string& a : arguments) words.push_back(const_cast<char*>(a.c_str()));
     words.push_back(nullptr);
-    std::filesystem::remove(in("log"));
+    const std::string log_path = in("log");
+    std::filesystem::remove(log_path);
+    // Nothing allocates after the fork: gRPC's threads may hold the allocator's locks.
     const pid_t child = ::fork();
     if (child == 0) {
-      const int log = ::open(in("log").c_str(), O_CREAT | O_WRONLY | O_APPEND, 0600);
+      const int log = ::open(log_path.c_str(), O_CREAT | O_WRONLY | O_APPEND, 0600);
       ::dup2(log, 1);
       ::dup2(log, 2);
       ::execv(UNDERSTUDY_AGENT, words.data());
