@@ -100,7 +100,8 @@ absl::Status apply_for_ever(const std::string& place, const test::history& h, sh
     ++s.commits;
   };
   const auto heal_to = [&](int n, heal_way way) -> absl::Status {
-    // A heal may lead back from what was attempted and never acknowledged; until it is done, that may be seen.
+    // A heal may lead back from what was attempted and never acknowledged; until it is done, that may be
+    // seen.
     s.attempted = std::max(s.attempted.load(), n);
     UNDERSTUDY_RETURN_IF_ERROR(test::heal(*copy, h, static_cast<std::size_t>(n), way));
     UNDERSTUDY_RETURN_IF_ERROR(copy->commit_durably());
