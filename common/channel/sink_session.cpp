@@ -15,6 +15,7 @@ namespace {
 
 using phase = database_progress::phase;
 
+constexpr std::uint64_t small_heal_bytes = 4 << 20;  // what a copy's -wal holds before it is folded
 constexpr std::uint64_t SLACK =
     4ull << 30;  // bytes by which a transaction or heal may exceed twice the database
 constexpr std::uint64_t FAILED_HEALS =
@@ -179,7 +180,11 @@ absl::Status sink_session::on_heal_begin(const v1::HealBegin& begin) {
   const sink_state have = sink_.state();
   const std::uint64_t quarter = std::max(have.database_pages, begin.database_pages()) / 4;
   const bool fresh = !have.exists || have.database_pages == 0 || have.page_size != begin.page_size();
-  const heal_way way = fresh || begin.pages_to_send() > quarter ? heal_way::new_file : heal_way::in_place;
+  // A switch of files needs the old one for itself for a moment, which readers may notice: not for a small
+  // heal, which the -wal holds without growing.
+  const bool small = std::uint64_t{begin.pages_to_send()} * begin.page_size() <= small_heal_bytes;
+  const heal_way way =
+      fresh || (begin.pages_to_send() > quarter && !small) ? heal_way::new_file : heal_way::in_place;
   UNDERSTUDY_RETURN_IF_ERROR(sink_.begin_heal(way, begin.page_size()));
   state_ = state::healing;
   page_size_ = begin.page_size();

@@ -12,24 +12,6 @@ namespace understudy::policy::model {
 
 namespace {
 
-bool in_service_here(const world& w) {
-  switch (w.host.at) {
-    case phase::taking_over:
-    case phase::standing_in:
-    case phase::conflict:
-    case phase::standing_down:
-      return w.host.owner == right_owner::failover_host;
-    case phase::failing_back:
-      return w.host.doing == step_id::reverse_heal || w.host.doing == step_id::stop_stand_in;
-    default:
-      return false;
-  }
-}
-
-bool copies_from_primary(const primary_state& host) {
-  return host.at <= phase::suspended || host.at == phase::claiming || host.at == phase::blocked;
-}
-
 class explorer {
  public:
   explorer(const settings& with, guard disabled, bool stop_at_first)
