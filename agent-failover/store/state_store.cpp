@@ -13,8 +13,9 @@ namespace understudy::store {
 namespace {
 
 constexpr int schema_version = 1;
-constexpr int kept_log_lines = 20000;  // some megabytes
-constexpr int kept_events = 200000;    // years of an ordinary host
+constexpr std::int64_t application_id = 0x55736479;  // "Usdy", in the file's header: it is ours
+constexpr int kept_log_lines = 20000;                // some megabytes
+constexpr int kept_events = 200000;                  // years of an ordinary host
 constexpr int kept_intents = 10000;
 
 constexpr char schema[] = R"sql(
@@ -56,38 +57,60 @@ absl::Status parse(const sqlite::statement& row, int column, Message& message) {
   return absl::DataLossError("state.db holds a record that cannot be read: restore it from a backup");
 }
 
+absl::StatusOr<std::int64_t> number_of(sqlite::database& db, const char* question) {
+  UNDERSTUDY_ASSIGN_OR_RETURN(sqlite::statement row, db.prepare(question));
+  UNDERSTUDY_ASSIGN_OR_RETURN(const bool there, row.step());
+  return there ? row.column_integer(0) : 0;
+}
+
+// The same error, naming the file and what to do.
+absl::Status unusable(const std::string& path, const absl::Status& status) {
+  const char* remedy =
+      absl::IsDataLoss(status) ? ": it is damaged; restore it from a backup, or move it "
+                                 "away to begin with nothing"
+      : absl::IsUnavailable(status)
+          ? ": another understudyd runs with this data directory; stop it, or give this one another data_dir"
+          : "";
+  return absl::Status(status.code(),
+                      fmt::format("{} cannot be opened ({}){}", path, message_of(status), remedy));
+}
+
 }  // namespace
 
 state_store::state_store(std::unique_ptr<sqlite::database> db) : db_(std::move(db)) {}
 state_store::~state_store() = default;
 
 absl::StatusOr<std::unique_ptr<state_store>> state_store::open(const std::string& path, const char* vfs) {
-  UNDERSTUDY_ASSIGN_OR_RETURN(sqlite::database opened,
-                              sqlite::database::open(path, {.vfs = vfs != nullptr ? vfs : ""}));
-  auto db = std::make_unique<sqlite::database>(std::move(opened));
+  auto opened = sqlite::database::open(path, {.vfs = vfs != nullptr ? vfs : ""});
+  if (!opened.ok()) return unusable(path, opened.status());
+  auto db = std::make_unique<sqlite::database>(*std::move(opened));
   // The lock is taken for good: one daemon per data directory, and no shared memory is needed.
-  absl::Status locked =
-      db->execute("PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;");
-  if (absl::IsUnavailable(locked)) {
-    return absl::UnavailableError(fmt::format(
-        "{} is in use: another understudyd runs with this data directory; stop it, or give this one another "
-        "data_dir",
-        path));
+  if (absl::Status locked = db->execute("PRAGMA locking_mode=EXCLUSIVE"); !locked.ok())
+    return unusable(path, locked);
+  // Looked at before anything is written: a file that is not ours is left as it is.
+  auto version = number_of(*db, "PRAGMA user_version");
+  if (!version.ok()) return unusable(path, version.status());
+  UNDERSTUDY_ASSIGN_OR_RETURN(const std::int64_t application, number_of(*db, "PRAGMA application_id"));
+  UNDERSTUDY_ASSIGN_OR_RETURN(const std::int64_t tables,
+                              number_of(*db, "SELECT count(*) FROM sqlite_master"));
+  const bool fresh = *version == 0 && application == 0 && tables == 0;
+  if (!fresh && application != application_id) {
+    return absl::DataLossError(
+        fmt::format("{} is a database, but not one of understudyd: move it out of the way", path));
   }
-  UNDERSTUDY_RETURN_IF_ERROR(locked);
-  UNDERSTUDY_ASSIGN_OR_RETURN(sqlite::statement version, db->prepare("PRAGMA user_version"));
-  UNDERSTUDY_RETURN_IF_ERROR(version.step().status());
-  const auto found = version.column_integer(0);
-  version.reset();
-  if (found > schema_version) {
+  if (*version > schema_version) {
     return absl::FailedPreconditionError(fmt::format(
         "{} was written by a newer version of understudyd (schema {}, this one knows {}): run that version",
-        path, found, schema_version));
+        path, *version, schema_version));
   }
-  if (found == 0) {
+  // WAL first: it cannot be changed within a transaction.
+  if (absl::Status set = db->execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"); !set.ok())
+    return unusable(path, set);
+  if (fresh) {
     UNDERSTUDY_ASSIGN_OR_RETURN(sqlite::transaction transaction, sqlite::transaction::start(*db));
     UNDERSTUDY_RETURN_IF_ERROR(db->execute(schema));
-    UNDERSTUDY_RETURN_IF_ERROR(db->execute(fmt::format("PRAGMA user_version={}", schema_version)));
+    UNDERSTUDY_RETURN_IF_ERROR(db->execute(
+        fmt::format("PRAGMA application_id={}; PRAGMA user_version={}", application_id, schema_version)));
     UNDERSTUDY_RETURN_IF_ERROR(transaction.commit());
   }
   return std::unique_ptr<state_store>(new state_store(std::move(db)));
