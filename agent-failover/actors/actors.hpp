@@ -69,8 +69,9 @@ using supervisor_actor = caf::typed_actor<
 
 // Hands the one stand-in place to one server at a time, in the order of asking.
 using arbiter_actor = caf::typed_actor<
-    // The server wants the place; it is told by slot_report, now and when its turn comes.
-    handles<atom::request_atom, std::string, supervisor_actor>,
+    // The server wants the place; it is told by slot_report, now and when its turn comes. The number comes
+    // back with every answer: what was decided before the server's last request is not taken for its answer.
+    handles<atom::request_atom, std::string, supervisor_actor, std::uint64_t>,
     // It gives the place back, or leaves the queue.
     handles<atom::release_atom, std::string>>;
 

@@ -73,6 +73,10 @@ std::optional<v1::HoldLeaseRequest> agent_news::order(const v1::HoldLeaseRespons
     return request;
   }
   if (!policy::may_grant(machine)) return std::nullopt;
+  // Never backwards. An agent that is fenced under no smaller epoch was fenced by a host that knew more than
+  // this record (it was restored from a backup, or another host stands in): that is for people to sort out.
+  if (agent.right().epoch() > machine.epoch || (held_by_host && agent.right().epoch() == machine.epoch))
+    return std::nullopt;
   const bool owner_known = agent.right().owner() == v1::RIGHT_OWNER_PRIMARY;
   if (owner_known && agent.right().epoch() == machine.epoch) return std::nullopt;
   auto& grant = *request.mutable_grant();

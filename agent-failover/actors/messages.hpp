@@ -41,6 +41,7 @@ struct step_report {
 
 // The arbiter's answer, now or when the place becomes free.
 struct slot_report {
+  std::uint64_t serial = 0;  // of the request it answers
   bool granted = false;
   std::uint32_t position = 0;  // in the queue, from 1
   std::string holder;          // who has the place

@@ -3,6 +3,9 @@
 #include <fmt/core.h>
 #include <google/protobuf/util/time_util.h>
 
+#include <algorithm>
+#include <atomic>
+
 #include "agent-failover/actors/command_events.hpp"
 #include "agent-failover/actors/server_view.hpp"
 #include "agent-failover/api/board.hpp"
@@ -20,10 +23,16 @@ constexpr milliseconds rate_window{1000};
 constexpr int code_cancelled = 1;  // google.rpc.Code
 constexpr int code_failed_precondition = 9;
 
-// Operation names are unique within a state directory's life: the time, in milliseconds.
+// Operation names are unique within a state directory's life: the time, in milliseconds, and never the same
+// twice, for primaries fail together.
 std::string unique_name(v1::OperationKind kind) {
+  static std::atomic<std::int64_t> last{0};
   const auto now = std::chrono::system_clock::now().time_since_epoch();
-  return fmt::format("{}-{}", word_of(kind), std::chrono::duration_cast<milliseconds>(now).count());
+  const std::int64_t ms = std::chrono::duration_cast<milliseconds>(now).count();
+  std::int64_t before = last.load();
+  while (!last.compare_exchange_weak(before, std::max(ms, before + 1))) {
+  }
+  return fmt::format("{}-{}", word_of(kind), std::max(ms, before + 1));
 }
 
 }  // namespace
@@ -89,14 +98,18 @@ void operation_tracker::fail(int grpc_code, const std::string& reason) {
 }
 
 void operation_tracker::follow(const policy::primary_state& before, const policy::primary_state& after) {
-  if (!current_) {
-    // A takeover or failback that nobody asked for is followed all the same.
-    if (before.at != phase::claiming && after.at == phase::claiming)
-      begin(v1::OPERATION_KIND_FAILOVER, "automatic");
-    if (before.at != phase::failing_back && after.at == phase::failing_back)
-      begin(v1::OPERATION_KIND_FAILBACK, "automatic");
-    if (!current_) return;
-  }
+  if (current_) end_or_go_on(before, after);
+  if (current_) return;
+  // A takeover or failback that nobody asked for is followed all the same, also when it ended another one.
+  const bool claims = before.at != phase::claiming && after.at == phase::claiming;
+  const bool fails_back = before.at != phase::failing_back && after.at == phase::failing_back;
+  if (claims) begin(v1::OPERATION_KIND_FAILOVER, "automatic");
+  if (fails_back) begin(v1::OPERATION_KIND_FAILBACK, "automatic");
+  if (claims || fails_back) progress(policy::name_of(after), 0, 0);
+}
+
+void operation_tracker::end_or_go_on(const policy::primary_state& before,
+                                     const policy::primary_state& after) {
   if (after.doing != policy::step_id::none && after.doing != before.doing)
     progress(policy::name_of(after), 0, 0);
   if (before.at == after.at) return;
@@ -115,8 +128,8 @@ void operation_tracker::follow(const policy::primary_state& before, const policy
     case v1::OPERATION_KIND_FAILBACK:
     case v1::OPERATION_KIND_REPLICATE_TO_LIVE:
       if (after.at == phase::monitoring) succeed("the primary serves again");
-      if (after.at == phase::standing_in || after.at == phase::stood_down || after.at == phase::conflict ||
-          after.at == phase::blocked) {
+      // Given up: the stand-in serves on or again, or the primary failed once more before it served.
+      else if (before.at == phase::failing_back) {
         fail(code_failed_precondition, after.reason.empty() ? "the failback was given up" : after.reason);
       }
       break;

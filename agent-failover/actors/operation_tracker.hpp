@@ -33,6 +33,7 @@ class operation_tracker {
   void follow(const policy::primary_state& before, const policy::primary_state& after);
 
  private:
+  void end_or_go_on(const policy::primary_state& before, const policy::primary_state& after);
   void publish();
 
   api::board& board_;

@@ -34,6 +34,8 @@ constexpr milliseconds commit_timeout{30'000};  // a disk that takes longer is b
 constexpr seconds conflict_again_after{10};
 constexpr seconds retry_after{10};    // schedule_retry: a blocked takeover looks again
 constexpr seconds settle_after{300};  // a server handed back by itself is flapping when it fails again sooner
+constexpr int code_cancelled = 1;     // google.rpc.Code
+constexpr std::size_t queue_limit = 256;  // events; more misses than any takeover count but a patient one's
 constexpr std::uint32_t probe_ahead_misses =
     5;  // before a takeover its addresses are probed: with the default interval, longer than RFC 5227 needs
 
@@ -57,6 +59,11 @@ bool holds(const policy::primary_state& machine) {
 }
 
 }  // namespace
+
+supervisor::~supervisor() {
+  if (runner_) runner_->cancel(step_serial_);
+  if (link_) link_->close();
+}
 
 void supervisor::start(supervisor_actor::pointer self, const supervisor_surroundings& around,
                        const v1::ServerSpec& spec, const v1::Settings& settings,
@@ -144,7 +151,9 @@ void supervisor::on_sample(const network::probe_sample& sample) {
   switch (sample.outcome) {
     case network::probe_outcome::reply:
       round_trip_ = sample.rtt;
-      if (machine_.missed != 0 || machine_.after_reboot || machine_.at != phase::monitoring) {
+      // Nothing to tell a machine that is content, unless something is still to be decided before this reply.
+      if (machine_.missed != 0 || machine_.after_reboot || machine_.start_owed ||
+          machine_.at != phase::monitoring || committing_ || !queue_.empty()) {
         happen(policy::happened(event_kind::probe_ok));
       }
       break;
@@ -176,6 +185,7 @@ void supervisor::on_step(const step_report& report) {
 }
 
 void supervisor::on_slot(const slot_report& report) {
+  if (report.serial != slot_serial_) return;  // decided before the arbiter knew of our last request
   policy::event event = policy::happened(report.granted ? event_kind::slot_granted : event_kind::slot_denied);
   event.position = report.position;
   if (!report.granted) event.reason = fmt::format("this host stands in for {}", report.holder);
@@ -240,7 +250,7 @@ void supervisor::on_shutdown() {
   shutting_down_ = true;
   around_->prober.remove(spec_.name());
   self_->send(around_->health, atom::forget_v, spec_.name());
-  runner_->cancel();
+  runner_->cancel(step_serial_);
   link_->close();
   // The worker ends its running job; the streams end with the runner.
   worker_.reset();
@@ -256,12 +266,15 @@ void supervisor::on_shutdown() {
 void supervisor::on_command(const std::shared_ptr<command_envelope>& envelope) {
   const api::command& command = envelope->command;
   if (command.what == api::verb::verify) {
-    if (!connected_ || !machine_.replication.has_copy) {
-      envelope->answer(
-          {.status = absl::FailedPreconditionError(
-               !connected_ ? "the agent is not connected: nothing to compare with" : "there is no copy yet"),
-           .effect = {},
-           .operation = {}});
+    std::string obstacle;
+    if (!connected_) obstacle = "the agent is not connected: nothing to compare with";
+    if (!machine_.replication.has_copy) obstacle = "there is no copy yet";
+    if (!watching())
+      obstacle = fmt::format("{} is {}: its copy is not being kept in step", spec_.name(),
+                             policy::name_of(machine_));
+    if (operations_->running()) obstacle = fmt::format("{} is under way", operations_->name());
+    if (!obstacle.empty()) {
+      envelope->answer({.status = absl::FailedPreconditionError(obstacle), .effect = {}, .operation = {}});
       return;
     }
     if (command.dry_run) {
@@ -304,7 +317,25 @@ void supervisor::on_application(const std::shared_ptr<application_envelope>& env
 // -- deciding
 // --------------------------------------------------------------------------------------------------------
 
+// What feeds the copy runs in these: files and databases both.
+bool supervisor::watching() const {
+  return machine_.at == phase::monitoring || machine_.at == phase::suspect || machine_.at == phase::warned ||
+         machine_.at == phase::blind;
+}
+
 void supervisor::enqueue(pending one) {
+  // The queue grows only while nothing can be recorded, and what repeats itself must not fill it meanwhile: a
+  // reply ends whatever series of misses still waits before it, and of a state that is reported again the
+  // newest report counts.
+  const event_kind kind = one.event.kind;
+  const auto drop = [&](auto superseded) {
+    std::erase_if(queue_, [&](const pending& other) { return superseded(other.event.kind); });
+  };
+  if (kind == event_kind::probe_ok)
+    drop([](event_kind k) { return k == event_kind::probe_ok || k == event_kind::probe_failed; });
+  if (kind == event_kind::replication_changed || kind == event_kind::until_expired)
+    drop([&](event_kind k) { return k == kind; });
+  if (kind == event_kind::probe_failed && queue_.size() >= queue_limit) return;  // misses enough
   queue_.push_back(std::move(one));
   pump();
 }
@@ -412,9 +443,17 @@ void supervisor::make_durable(changes_ptr changes, policy::result result, pendin
           },
           // Nothing is done that could not be recorded: the decision is made again, on what is true then.
           [this, one](const caf::error&) mutable {
+            committing_ = false;
+            if (one.command) {
+              // A command is not carried out behind the back of an operator who was told that it failed.
+              one.command->answer({.status = absl::UnavailableError(
+                                       "state.db cannot be written, so nothing was done; see the log"),
+                                   .effect = {},
+                                   .operation = {}});
+              return;
+            }
             log::error(spec_.name(), "a decision could not be recorded and is made again");
             queue_.push_front(std::move(one));
-            committing_ = false;
           });
 }
 
@@ -436,6 +475,8 @@ void supervisor::apply(policy::result result, const pending& one) {
                          .effect = effect_of(one.command->command, spec_, before),
                          .operation = std::move(operation)});
   }
+  if (verifying_ && !watching())
+    drop_verify(code_cancelled, fmt::format("{} is {}", spec_.name(), policy::name_of(machine_)));
   operations_->follow(before, machine_);
   for (const auto& action : result.actions) perform(action);
   if (before.at != machine_.at) watch_pings();
@@ -451,11 +492,10 @@ void supervisor::perform(const policy::action& action) {
       begin_step(action.which);
       break;
     case action_kind::cancel_step:
-      ++step_serial_;
-      runner_->cancel();
+      runner_->cancel(step_serial_++);  // its answer, if it still comes, is not wanted
       break;
     case action_kind::request_slot:
-      self_->send(around_->arbiter, atom::request_v, spec_.name(), supervisor_actor(self_));
+      self_->send(around_->arbiter, atom::request_v, spec_.name(), supervisor_actor(self_), ++slot_serial_);
       break;
     case action_kind::release_slot:
       self_->send(around_->arbiter, atom::release_v, spec_.name());
@@ -499,15 +539,15 @@ void supervisor::perform(const policy::action& action) {
 }
 
 void supervisor::begin_step(step_id which) {
-  const server::step_context context{.which = which,
+  const server::step_context context{.serial = ++step_serial_,
+                                     .which = which,
                                      .epoch = machine_.epoch,
                                      .why = machine_.why_acting,
                                      .choice = machine_.choice,
                                      .copy_newest = machine_.copy_newest};
   operations_->progress(policy::name_of(machine_), 0, 0);
-  worker_->post([runner = runner_, context, serial = ++step_serial_,
-                 post = poster<atom::step_end_atom, step_report>()] {
-    post(atom::step_end_v, {.serial = serial, .outcome = runner->run(context)});
+  worker_->post([runner = runner_, context, post = poster<atom::step_end_atom, step_report>()] {
+    post(atom::step_end_v, {.serial = context.serial, .outcome = runner->run(context)});
   });
 }
 

@@ -120,10 +120,10 @@ absl::Status root::open() {
                                 }
                               }));
 
-  v1::HostState host;
-  host.set_version(UNDERSTUDY_VERSION);
-  *host.mutable_started_at() = rpc::timestamp_now();
-  board_.publish(std::move(host));
+  board_.update_host([](v1::HostState& host) {
+    host.set_version(UNDERSTUDY_VERSION);
+    *host.mutable_started_at() = rpc::timestamp_now();
+  });
   log_keeper_ = std::make_unique<store::log_keeper>(store_);
   log::set_listener([this](const log::line& line) {
     v1::LogLine shown;
@@ -166,7 +166,8 @@ absl::Status root::open() {
       specs_[spec.name()] = spec;
       spawn(spec, std::move(beginning));
       if (holders)
-        caf::anon_send(parts_->around->arbiter, atom::request_v, spec.name(), supervisors_[spec.name()]);
+        caf::anon_send(parts_->around->arbiter, atom::request_v, spec.name(), supervisors_[spec.name()],
+                       std::uint64_t{0});
     }
   }
   // Only now: a start that fails before every supervisor knows of the reboot must find it again.

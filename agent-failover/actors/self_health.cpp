@@ -71,10 +71,10 @@ void judge(self_pointer self, api::board* board) {
   } else {
     log::warning("", "this host believes no failure for now: {}", now.text);
   }
-  v1::HostState host = board->host();
-  host.set_blind(!now.healthy());
-  host.set_reason(now.text);
-  board->publish(std::move(host));
+  board->update_host([&](v1::HostState& host) {
+    host.set_blind(!now.healthy());
+    host.set_reason(now.text);
+  });
   for (const auto& [server, supervisor] : state.supervisors) self->send(supervisor, atom::health_v, now);
 }
 

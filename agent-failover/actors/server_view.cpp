@@ -3,7 +3,10 @@
 #include <fmt/core.h>
 #include <google/protobuf/util/time_util.h>
 
-#include <cstdio>
+#include <algorithm>
+#include <charconv>
+#include <optional>
+#include <string_view>
 #include <utility>
 
 #include "agent-failover/policy/status.hpp"
@@ -42,6 +45,18 @@ std::string doubt(const view_inputs& in) {
     }
   }
   return "";
+}
+
+// Of "1.2.3", "1.2" or "1.2-rc1": whatever comes after these two does not count.
+std::optional<std::pair<unsigned, unsigned>> major_and_minor(std::string_view version) {
+  std::pair<unsigned, unsigned> found;  // unsigned: a sign is refused
+  const char* const end = version.data() + version.size();
+  const auto major = std::from_chars(version.data(), end, found.first);
+  if (major.ec != std::errc() || major.ptr == end || *major.ptr != '.') return std::nullopt;
+  const auto minor = std::from_chars(major.ptr + 1, end, found.second);
+  if (minor.ec != std::errc()) return std::nullopt;
+  if (minor.ptr != end && *minor.ptr != '.' && *minor.ptr != '-' && *minor.ptr != '+') return std::nullopt;
+  return found;
 }
 
 }  // namespace
@@ -93,15 +108,15 @@ v1::ServerState view(const view_inputs& in) {
 
 version_verdict compare_versions(const std::string& host, const std::string& agent) {
   if (host == agent || agent.empty()) return {};
-  int host_major = 0, host_minor = 0, agent_major = 0, agent_minor = 0;
-  if (std::sscanf(host.c_str(), "%d.%d", &host_major, &host_minor) != 2 ||
-      std::sscanf(agent.c_str(), "%d.%d", &agent_major, &agent_minor) != 2) {
+  const std::optional<std::pair<unsigned, unsigned>> ours = major_and_minor(host);
+  const std::optional<std::pair<unsigned, unsigned>> theirs = major_and_minor(agent);
+  if (!ours || !theirs) {
     return {.refused = true,
             .text = fmt::format("the agent says that its version is \"{}\", which is none", agent)};
   }
-  if (host_major == agent_major && host_minor == agent_minor) return {};
-  const int apart = host_minor > agent_minor ? host_minor - agent_minor : agent_minor - host_minor;
-  if (host_major != agent_major || apart > 1) {
+  if (*ours == *theirs) return {};
+  if (ours->first != theirs->first ||
+      std::max(ours->second, theirs->second) - std::min(ours->second, theirs->second) > 1) {
     return {.refused = true,
             .text = fmt::format(
                 "the agent has version {} and this host {}: more than one minor version apart do not work "

@@ -53,6 +53,8 @@ class supervisor {
  public:
   static inline const char* name = "primary_supervisor";
 
+  // Waits for the running step, which is told to end soon.
+  ~supervisor();
   void start(supervisor_actor::pointer self, const supervisor_surroundings& around,
              const v1::ServerSpec& spec, const v1::Settings& settings, supervisor_beginning beginning);
 
@@ -76,6 +78,7 @@ class supervisor {
   }
 
  private:
+  bool watching() const;
   void enqueue(pending one);
   void pump();
   void decide(pending one);
@@ -91,6 +94,7 @@ class supervisor {
   void follow_agent();
   void tell_agent();
   void verify_finished();
+  void drop_verify(int grpc_code, const std::string& reason);
   void watch_pings();
   void daily();
   void publish();
@@ -115,6 +119,7 @@ class supervisor {
   bool shutting_down_ = false;
 
   std::uint64_t step_serial_ = 0;
+  std::uint64_t slot_serial_ = 0;  // of the last request for the place
   bool databases_wanted_ = false;  // by the state machine
   bool files_wanted_ = false;
   bool copy_running_ = false;

@@ -93,10 +93,8 @@ void supervisor::follow_copy() {
     }
   }
   if (verifying_ && streaming) verify_finished();
-  if (verifying_ && !connected_) {
-    verifying_ = false;
-    operations_->fail(code_unavailable, "the agent went away while the copies were compared");
-  }
+  if (verifying_ && !connected_)
+    drop_verify(code_unavailable, "the agent went away while the copies were compared");
   const auto now = machine_.replication.at;
   if (now == policy::copy_phase::unprotected || now == policy::copy_phase::stopped || copy_running_) return;
   const policy::copy_phase seen = !connected_ ? policy::copy_phase::cut
@@ -108,6 +106,11 @@ void supervisor::follow_copy() {
       policy::happened(event_kind::replication_changed, seen == policy::copy_phase::streaming ? "" : what);
   event.replication = seen;
   happen(std::move(event));
+}
+
+void supervisor::drop_verify(int grpc_code, const std::string& reason) {
+  verifying_ = false;
+  if (operations_->kind() == v1::OPERATION_KIND_VERIFY) operations_->fail(grpc_code, reason);
 }
 
 void supervisor::verify_finished() {

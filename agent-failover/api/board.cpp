@@ -20,6 +20,7 @@ bool board::subscription::wants(const std::string& server) const {
 std::optional<v1::WatchResponse> board::subscription::next(std::chrono::steady_clock::time_point deadline) {
   std::unique_lock lock(mutex_);
   woken_.wait_until(lock, deadline, [&] { return closed_ || !queue_.empty() || !changed_servers_.empty(); });
+  if (closed_) return std::nullopt;
   if (!queue_.empty()) {
     v1::WatchResponse update = std::move(queue_.front());
     queue_.pop_front();
@@ -79,9 +80,9 @@ void board::remove(const std::string& server) {
   });
 }
 
-void board::publish(v1::HostState state) {
+void board::update_host(const std::function<void(v1::HostState&)>& change) {
   std::lock_guard lock(mutex_);
-  host_ = std::move(state);
+  change(host_);
   deliver("", [&](subscription& follower) { *follower.queue_.emplace_back().mutable_host() = host_; });
 }
 
@@ -159,10 +160,9 @@ std::optional<v1::Operation> board::wait_operation(const std::string& name,
     for (const auto& operation : operations_) {
       if (operation.name() == name) found = &operation;
     }
-    return found == nullptr || found->done();
+    return closed_ || found == nullptr || found->done();
   };
   operation_ended_.wait_until(lock, deadline, ended);
-  ended();
   if (found == nullptr) return std::nullopt;
   return *found;
 }
@@ -204,12 +204,14 @@ std::shared_ptr<board::subscription> board::subscribe(subscription::filter filte
       }
     }
   }
+  follower->closed_ = closed_;
   subscriptions_.push_back(follower);
   return follower;
 }
 
 void board::close() {
   std::lock_guard lock(mutex_);
+  closed_ = true;
   for (const auto& weak : subscriptions_) {
     if (auto follower = weak.lock()) follower->close();
   }

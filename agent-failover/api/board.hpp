@@ -10,6 +10,7 @@
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -25,11 +26,12 @@ namespace understudy::api {
 class board {
  public:
   // One follower's queue of updates. A server's state is delivered once however often it changed meanwhile; a
-  // follower that lags by more than `backlog_limit` events or lines loses the oldest and is told so.
+  // follower that lags by more than `backlog_limit` other updates loses the oldest; the ids of events and log
+  // lines show it the gap, and state.db has the events.
   class subscription {
    public:
     struct filter {
-      std::set<std::string> servers;  // empty: all
+      std::set<std::string> servers{};  // empty: all
       bool log = false;
       std::uint64_t after_event = 0;  // 0: from now on
       std::uint64_t after_log = 0;
@@ -54,7 +56,8 @@ class board {
 
   void publish(v1::ServerState state);
   void remove(const std::string& server);
-  void publish(v1::HostState state);
+  // The host's state has several writers, each of its own fields: read, changed and published in one go.
+  void update_host(const std::function<void(v1::HostState&)>& change);
   void publish(v1::Operation operation);
   void publish(v1::Event event);  // with its id
   // Assigns the line's id.
@@ -65,14 +68,14 @@ class board {
   v1::HostState host() const;
   std::vector<v1::Operation> operations() const;
   std::optional<v1::Operation> operation(const std::string& name) const;
-  // Waits until the operation is done or the deadline passes.
+  // Waits until the operation is done, the deadline passes or the board is closed.
   std::optional<v1::Operation> wait_operation(const std::string& name,
                                               std::chrono::steady_clock::time_point deadline) const;
   std::vector<v1::LogLine> log(const std::string& server, v1::EventSeverity at_least,
                                std::size_t limit) const;
 
   std::shared_ptr<subscription> subscribe(subscription::filter filter);
-  // Ends all subscriptions: the daemon is going down.
+  // Ends all subscriptions, later ones too, and every wait: the daemon is going down.
   void close();
 
  private:
@@ -87,6 +90,7 @@ class board {
   std::deque<v1::Event> events_;
   std::deque<v1::LogLine> log_;
   std::uint64_t next_log_ = 1;
+  bool closed_ = false;
   std::vector<std::weak_ptr<subscription>> subscriptions_;
 };
 

@@ -58,10 +58,11 @@ std::vector<std::string> presented_directories(const v1::ServerSpec& spec) {
   std::sort(all.begin(), all.end());
   std::vector<std::string> outermost;
   for (const auto& directory : all) {
-    if (outermost.empty() ||
-        (directory != outermost.back() && !directory.starts_with(outermost.back() + "/"))) {
-      outermost.push_back(directory);
-    }
+    // Against all of them: "/a-b" sorts between "/a" and "/a/c".
+    const bool inside = std::any_of(outermost.begin(), outermost.end(), [&](const std::string& outer) {
+      return directory == outer || directory.starts_with(outer + "/");
+    });
+    if (!inside) outermost.push_back(directory);
   }
   return outermost;
 }

@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -19,29 +20,38 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
-constexpr std::chrono::seconds longest_hook{60};  // a hook that hangs must not keep a service down
-constexpr std::size_t kept_output = 500;          // bytes, of the end of what it prints
+constexpr std::size_t kept_output = 500;  // bytes, of the end of what it prints
 
-// Reads what the command prints until it closes its output or the deadline passes.
-std::string read_tail(int fd, steady_clock::time_point deadline) {
-  std::string tail;
+void append(std::string& tail, const char* bytes, ssize_t count) {
+  tail.append(bytes, static_cast<std::size_t>(count));
+  if (tail.size() > kept_output) tail.erase(0, tail.size() - kept_output);
+}
+
+// Gathers what the command prints until it ends (true) or the deadline passes. Its end is the process's, not
+// that of its output: a hook may close its output early, and may leave a service behind that keeps it open.
+bool follow(int output, int process, steady_clock::time_point deadline, std::string& tail) {
+  char buffer[4096];
+  bool open = true;
   for (;;) {
-    const auto left = std::chrono::duration_cast<milliseconds>(deadline - steady_clock::now());
-    pollfd ready{.fd = fd, .events = POLLIN, .revents = 0};
-    if (left.count() <= 0 || ::poll(&ready, 1, static_cast<int>(left.count())) == 0) return tail;
-    char buffer[4096];
-    const ssize_t n = ::read(fd, buffer, sizeof buffer);
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return tail;
-    tail.append(buffer, static_cast<std::size_t>(n));
-    if (tail.size() > kept_output) tail.erase(0, tail.size() - kept_output);
+    const auto left = std::chrono::ceil<milliseconds>(deadline - steady_clock::now());
+    if (left.count() <= 0) return false;
+    pollfd ready[] = {{.fd = process, .events = POLLIN, .revents = 0},
+                      {.fd = open ? output : -1, .events = POLLIN, .revents = 0}};
+    if (::poll(ready, 2, static_cast<int>(left.count())) < 0) continue;
+    if (ready[1].revents != 0) {
+      const ssize_t n = ::read(output, buffer, sizeof buffer);
+      if (n > 0) append(tail, buffer, n);
+      if (n == 0) open = false;
+      continue;  // first all that it printed, then its end
+    }
+    if (ready[0].revents != 0) return true;
   }
 }
 
 }  // namespace
 
 absl::Status run_hook(const std::vector<std::string>& command, const std::vector<std::string>& environment,
-                      const char* name) {
+                      const char* name, milliseconds limit) {
   int ends[2];
   if (::pipe2(ends, O_CLOEXEC) != 0) return errno_status(errno, "pipe for", name);
   os::unique_fd reader(ends[0]);
@@ -54,8 +64,16 @@ absl::Status run_hook(const std::vector<std::string>& command, const std::vector
   posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
   posix_spawnattr_t attributes;
   posix_spawnattr_init(&attributes);
-  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP);
+  posix_spawnattr_setflags(&attributes,
+                           POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
   posix_spawnattr_setpgroup(&attributes, 0);
+  // The daemon blocks and ignores signals; a script that inherited that could not be told to stop.
+  sigset_t none;
+  sigemptyset(&none);
+  posix_spawnattr_setsigmask(&attributes, &none);
+  sigset_t usual;
+  sigfillset(&usual);
+  posix_spawnattr_setsigdefault(&attributes, &usual);
 
   std::vector<char*> arguments;
   for (const auto& word : command) arguments.push_back(const_cast<char*>(word.c_str()));
@@ -73,16 +91,18 @@ absl::Status run_hook(const std::vector<std::string>& command, const std::vector
   if (error != 0) return errno_status(error, fmt::format("start the {}", name), command[0]);
   writer.reset();
 
-  const auto deadline = steady_clock::now() + longest_hook;
-  const std::string tail = read_tail(reader.value(), deadline);
-  const bool late = steady_clock::now() >= deadline;
+  // Not reaped before the waitpid below, so the descriptor is of this very process.
+  os::unique_fd process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+  std::string tail;
+  const bool late = !follow(reader.value(), process.value(), steady_clock::now() + limit, tail);
   if (late) ::kill(-pid, SIGKILL);
   int status = 0;
   while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
   }
   if (late)
-    return absl::DeadlineExceededError(
-        fmt::format("the {} did not end within {} s", name, longest_hook.count()));
+    return absl::DeadlineExceededError(fmt::format("the {} did not end within {} s{}{}", name,
+                                                   std::chrono::duration<double>(limit).count(),
+                                                   tail.empty() ? "" : ": ", tail));
   if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return absl::OkStatus();
   return absl::AbortedError(fmt::format(
       "the {} {} {}{}{}", name, WIFEXITED(status) ? "exited with" : "was killed by signal",

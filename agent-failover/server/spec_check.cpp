@@ -48,7 +48,7 @@ void check_ping(checker& c, const v1::PingSettings& ping, const std::string& fie
   c.require(interval == 0 || (interval >= least_interval_ms && interval <= largest_interval_ms),
             field + ".interval",
             fmt::format("must lie between {} ms and {} ms", least_interval_ms, largest_interval_ms));
-  c.require(timeout >= 0 && (interval == 0 || timeout <= interval), field + ".timeout",
+  c.require(timeout >= 0 && (interval <= 0 || timeout <= interval), field + ".timeout",
             "must not be longer than the interval");
   for (const auto& [count, name] :
        {std::pair{ping.warning_count(), ".warning_count"},
@@ -101,6 +101,9 @@ std::vector<violation> check(const v1::ServerSpec& spec) {
               fmt::format("\"{}\" is there twice", database.catalog()));
     absl::Status path = check_primary_path(database.path());
     c.require(path.ok(), field + ".path", std::string(message_of(path)));
+    // Its directory is presented as a whole, and "/" is everything.
+    c.require(!path.ok() || spec.present() == v1::PRESENTATION_ENVIRONMENT || database.path().rfind('/') > 0,
+              field + ".path", "must not lie in \"/\" itself, unless it is presented by the environment");
   }
   for (int i = 0; i < spec.files_size(); ++i) {
     absl::Status path = check_primary_path(spec.files(i).base());
@@ -165,6 +168,8 @@ v1::PingSettings effective_ping(const v1::ServerSpec& spec, const v1::Settings& 
     *ping.mutable_timeout() = ping.interval();
   }
   ping.set_warning_count(std::min(ping.warning_count(), ping.failover_count()));
+  // The caution after a reboot is never less than the ordinary one.
+  ping.set_failover_count_after_reboot(std::max(ping.failover_count_after_reboot(), ping.failover_count()));
   return ping;
 }
 

@@ -65,47 +65,59 @@ stand_in::stand_in(const v1::ServerSpec& spec, const copy_layout& layout, std::s
 stand_in::~stand_in() = default;
 
 absl::Status stand_in::open() {
-  if (set_) return absl::OkStatus();
+  if (set()) return absl::OkStatus();
   UNDERSTUDY_ASSIGN_OR_RETURN(
-      set_, application::application_set::open(stand_in_definitions(spec_, layout_, application_dir_),
-                                               {.state_directory = layout_.run(),
-                                                .subject = spec_.name(),
-                                                .on_change = [this](const auto&) { on_change_(); }}));
+      std::shared_ptr<application::application_set> opened,
+      application::application_set::open(stand_in_definitions(spec_, layout_, application_dir_),
+                                         {.state_directory = layout_.run(),
+                                          .subject = spec_.name(),
+                                          .on_change = [this](const auto&) { on_change_(); }}));
+  std::lock_guard lock(mutex_);
+  set_ = std::move(opened);
   return absl::OkStatus();
+}
+
+std::shared_ptr<application::application_set> stand_in::set() const {
+  std::lock_guard lock(mutex_);
+  return set_;
 }
 
 absl::Status stand_in::start(std::chrono::milliseconds timeout) {
   UNDERSTUDY_RETURN_IF_ERROR(open());
-  return set_->wait_start_all(timeout);
+  return set()->wait_start_all(timeout);
 }
 
 absl::Status stand_in::stop(std::chrono::milliseconds timeout) {
   UNDERSTUDY_RETURN_IF_ERROR(open());
-  return set_->wait_stop_all(own_grace, timeout);
+  return set()->wait_stop_all(own_grace, timeout);
 }
 
 absl::Status stand_in::control(const std::string& application, v1::ApplicationCommand what) {
-  UNDERSTUDY_RETURN_IF_ERROR(open());
+  const auto applications = set();
+  if (!applications) return absl::FailedPreconditionError("the stand-in was not started");
   const auto command = what == v1::APPLICATION_COMMAND_START  ? application::command::start
                        : what == v1::APPLICATION_COMMAND_STOP ? application::command::stop
                                                               : application::command::restart;
-  return set_->wait_control(application, command, control_deadline);
+  return applications->wait_control(application, command, control_deadline);
 }
 
 std::vector<v1::ApplicationStatus> stand_in::status() const {
   std::vector<v1::ApplicationStatus> all;
-  if (!set_) return all;
-  for (const auto& one : set_->status()) all.push_back(application::to_proto(one));
+  const auto applications = set();
+  if (!applications) return all;
+  for (const auto& one : applications->status()) all.push_back(application::to_proto(one));
   return all;
 }
 
 bool stand_in::up() const {
-  return set_ && !set_->all_down();
+  const auto applications = set();
+  return applications && !applications->all_down();
 }
 
 absl::Status stand_in::healthy() const {
-  if (!set_) return absl::FailedPreconditionError("the stand-in was not started");
-  for (const auto& one : set_->status()) {
+  const auto applications = set();
+  if (!applications) return absl::FailedPreconditionError("the stand-in was not started");
+  for (const auto& one : applications->status()) {
     if (one.state != application_state::running) {
       return absl::UnavailableError(
           fmt::format("{} is {}: {}", one.name, application::to_string(one.state), one.last_event));

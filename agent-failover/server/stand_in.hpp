@@ -1,10 +1,12 @@
 #pragma once
 
-// The applications of one server on its copy. Threads: one at a time (the server's worker); status(): any.
+// The applications of one server on its copy. Threads: one at a time (the server's worker); control() on
+// another one beside it; the const functions: any.
 
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -50,7 +52,10 @@ class stand_in {
   const copy_layout layout_;
   const std::string application_dir_;
   const std::function<void()> on_change_;
-  std::unique_ptr<application::application_set> set_;
+  std::shared_ptr<application::application_set> set() const;
+
+  mutable std::mutex mutex_;
+  std::shared_ptr<application::application_set> set_;
 };
 
 }  // namespace understudy::server

@@ -81,11 +81,11 @@ absl::Status step_runner::open() {
 }
 
 step_outcome step_runner::run(const step_context& context) {
-  cancelled_ = false;
+  running_ = context.serial;
   step_outcome outcome;
   const auto begun = steady_clock::now();
   bool stand_in_ran = false;
-  absl::Status status = dispatch(context, outcome);
+  absl::Status status = cancelled() ? absl::CancelledError("cancelled") : dispatch(context, outcome);
   if (context.which == step_id::start_application) stand_in_ran = !status.ok() && stand_in_.up();
   const auto took = std::chrono::duration_cast<milliseconds>(steady_clock::now() - begun);
   if (status.ok()) {
@@ -157,8 +157,7 @@ absl::Status step_runner::dispatch(const step_context& context, step_outcome& ou
     case step_id::reverse_heal:
       return reverse_heal(context);
     case step_id::drain:
-      return way_back_ ? way_back_->drain(drain_timeout)
-                       : absl::UnavailableError("the stream to the primary is gone");
+      return drain(context);
     case step_id::set_aside:
       return set_aside(context, outcome);
     case step_id::verify_equal:
@@ -182,6 +181,7 @@ v1::HoldLeaseRequest step_runner::fence_request(const step_context& context) con
 }
 
 absl::Status step_runner::stop_primary(const step_context& context) {
+  UNDERSTUDY_RETURN_IF_ERROR(await_agent());
   UNDERSTUDY_RETURN_IF_ERROR(parts_.agent.exchange(fence_request(context), stop_primary_timeout).status());
   return await_primary_down(stop_primary_timeout);
 }
@@ -192,6 +192,7 @@ absl::Status step_runner::await_primary_down(milliseconds timeout) {
   const auto deadline = steady_clock::now() + timeout;
   timed_wait poll;
   for (;;) {
+    if (cancelled()) return absl::CancelledError("cancelled");
     auto state = parts_.agent.exchange({}, describe_timeout);
     if (!state.ok()) return state.status();
     const bool addresses_gone = spec_.service_addresses().empty() || state->held_addresses().empty();
@@ -281,7 +282,7 @@ absl::Status step_runner::check_application() {
   timed_wait poll;
   for (;;) {
     absl::Status healthy = stand_in_.healthy();
-    if (healthy.ok() || steady_clock::now() >= deadline || cancelled_) return healthy;
+    if (healthy.ok() || steady_clock::now() >= deadline || cancelled()) return healthy;
     poll.until(steady_clock::now() + check_poll, [] { return false; });
   }
 }
@@ -305,12 +306,7 @@ absl::Status step_runner::grant(const step_context& context, bool start_applicat
   order.set_start_applications(start_applications);
   *order.mutable_service_addresses() = spec_.service_addresses();
   // With a shared address the line was led elsewhere until a moment ago.
-  const auto deadline = steady_clock::now() + reconnect_timeout;
-  timed_wait poll;
-  while (!parts_.agent.connected() && context.which == step_id::start_primary &&
-         steady_clock::now() < deadline && !cancelled_) {
-    poll.until(steady_clock::now() + check_poll, [] { return false; });
-  }
+  if (context.which == step_id::start_primary) UNDERSTUDY_RETURN_IF_ERROR(await_agent());
   return parts_.agent
       .exchange(std::move(request),
                 start_applications ? milliseconds(start_primary_timeout) : milliseconds(grant_timeout))
@@ -357,10 +353,28 @@ absl::Status step_runner::check_divergence(const step_context& context) {
                   diverged));
 }
 
+// A step that needs the agent is begun again right after a restart, or after the address moved: the line is
+// up a moment later.
+absl::Status step_runner::await_agent() {
+  const auto deadline = steady_clock::now() + reconnect_timeout;
+  timed_wait poll;
+  while (!parts_.agent.connected()) {
+    if (cancelled()) return absl::CancelledError("cancelled");
+    if (steady_clock::now() >= deadline) return absl::UnavailableError("the agent is not connected");
+    poll.until(steady_clock::now() + check_poll, [] { return false; });
+  }
+  return absl::OkStatus();
+}
+
 absl::Status step_runner::reverse_heal(const step_context& context) {
+  UNDERSTUDY_RETURN_IF_ERROR(await_agent());
   auto answer = parts_.agent.exchange(fence_request(context), stop_primary_timeout);
   if (!answer.ok()) return answer.status();
   UNDERSTUDY_RETURN_IF_ERROR(check_divergence(context));
+  return open_way_back(context);
+}
+
+absl::Status step_runner::open_way_back(const step_context& context) {
   // A copy that this host holds open has a log that only it can read; nobody writes now.
   if (!stand_in_.up()) UNDERSTUDY_RETURN_IF_ERROR(copies_.release_to_stand_in());
   auto back = std::make_unique<restoration>(parts_.capture, layout_, spec_, on_.changed);
@@ -375,8 +389,17 @@ absl::Status step_runner::reverse_heal(const step_context& context) {
   for (;;) {
     absl::Status status = running->wait_in_step(milliseconds{500});
     if (!absl::IsDeadlineExceeded(status) || steady_clock::now() >= deadline) return status;
-    if (cancelled_) return absl::CancelledError("cancelled");
+    if (cancelled()) return absl::CancelledError("cancelled");
   }
+}
+
+// The streams do not survive a restart of the daemon: they are opened again, which begins with a comparison.
+absl::Status step_runner::drain(const step_context& context) {
+  if (!way_back_) {
+    UNDERSTUDY_RETURN_IF_ERROR(await_agent());
+    UNDERSTUDY_RETURN_IF_ERROR(open_way_back(context));
+  }
+  return way_back_->drain(drain_timeout);
 }
 
 absl::Status step_runner::set_aside(const step_context& context, step_outcome& outcome) {
@@ -387,9 +410,8 @@ absl::Status step_runner::set_aside(const step_context& context, step_outcome& o
         fmt::format("the primary's data wins; what the stand-in wrote is set aside here, at {}", directory);
     return absl::OkStatus();
   }
-  if (!way_back_) return absl::UnavailableError("the stream to the primary is gone");
-  // With no stand-in there was nothing to stop, and so no drain of its own.
-  if (!way_back_->drained()) UNDERSTUDY_RETURN_IF_ERROR(way_back_->drain(drain_timeout));
+  // With no stand-in there was nothing to stop, and so no drain of its own; after a restart no stream either.
+  if (!way_back_ || !way_back_->drained()) UNDERSTUDY_RETURN_IF_ERROR(drain(context));
   auto directories = way_back_->adopt(frozen_, to_proto(context.choice));
   if (!directories.ok()) return directories.status();
   for (const auto& directory : *directories)

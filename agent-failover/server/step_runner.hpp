@@ -34,6 +34,7 @@ namespace understudy::server {
 
 // What a step needs to know of the machine's state when it begins.
 struct step_context {
+  std::uint64_t serial = 0;  // grows with every step; cancel() refers to it
   policy::step_id which = policy::step_id::none;
   std::uint64_t epoch = 0;
   policy::cause why = policy::cause::none;
@@ -68,8 +69,9 @@ class step_runner {
 
   absl::Status open();
   step_outcome run(const step_context& context);
-  // A running step is to end soon; from any thread.
-  void cancel() { cancelled_ = true; }
+  // Steps up to this serial are to end soon, whether they run already or still wait for the worker; from any
+  // thread.
+  void cancel(std::uint64_t up_to) { cancelled_up_to_ = up_to; }
 
   // Probes the addresses ahead of a takeover that may come; the verdict is used if it is fresh.
   void probe_ahead(std::chrono::milliseconds time_left);
@@ -100,8 +102,12 @@ class step_runner {
   absl::Status grant(const step_context& context, bool start_applications);
   absl::Status check_primary_whole(const step_context& context);
   absl::Status check_divergence(const step_context& context);
+  absl::Status await_agent();
   absl::Status reverse_heal(const step_context& context);
+  absl::Status open_way_back(const step_context& context);
+  absl::Status drain(const step_context& context);
   absl::Status set_aside(const step_context& context, step_outcome& outcome);
+  bool cancelled() const { return running_ <= cancelled_up_to_; }
   void drop_way_back_of(policy::step_id which);
   v1::HoldLeaseRequest fence_request(const step_context& context) const;
 
@@ -116,7 +122,8 @@ class step_runner {
   mutable std::mutex way_back_mutex_;
   std::unique_ptr<restoration> way_back_;
   std::vector<store::freeze_row> frozen_;
-  std::atomic<bool> cancelled_{false};
+  std::uint64_t running_ = 0;  // serial of the present step
+  std::atomic<std::uint64_t> cancelled_up_to_{0};
   absl::Status ahead_ = absl::UnknownError("not probed");
   std::chrono::steady_clock::time_point ahead_at_{};
   std::chrono::steady_clock::time_point found_silent_{};  // the agent did not answer a fence
