@@ -1,0 +1,222 @@
+#include "tests/support/host/fake_primary.hpp"
+
+#include <fmt/core.h>
+#include <grpcpp/grpcpp.h>
+
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <mutex>
+#include <stdexcept>
+
+#include "agent-primary/capture/capture_engine.hpp"
+#include "agent-primary/service/database_restore.hpp"
+#include "common/channel/database_service.hpp"
+#include "common/channel/wire.hpp"
+#include "common/rpc/rpc_server.hpp"
+#include "common/status/status_text.hpp"
+#include "understudy/v1/primary_agent.grpc.pb.h"
+
+namespace understudy::test {
+
+std::string run_sql(const std::string& database, const std::string& sql) {
+  const std::string command =
+      fmt::format("sqlite3 -cmd '.timeout 5000' '{}' \"{}\" </dev/null 2>&1", database, sql);
+  FILE* pipe = ::popen(command.c_str(), "re");
+  if (pipe == nullptr) return "popen failed";
+  std::string text;
+  char buffer[512];
+  while (std::fgets(buffer, sizeof buffer, pipe) != nullptr) text += buffer;
+  ::pclose(pipe);
+  while (!text.empty() && text.back() == '\n') text.pop_back();
+  for (char& c : text) {
+    if (c == '\n') c = ',';
+  }
+  return text;
+}
+
+class fake_primary::implementation final : public v1::PrimaryAgent::Service {
+ public:
+  explicit implementation(std::string directory)
+      : directory_(std::move(directory)),
+        database_(directory_ + "/data/main.db"),
+        running_file_(directory_ + "/runs") {
+    std::filesystem::create_directories(directory_ + "/data");
+    run_sql(database_, "pragma journal_mode=wal; create table t(x); insert into t values('primary')");
+    std::ofstream(running_file_) << "1";
+    engine_ = *capture::capture_engine::start({.real_time = false});
+    source_ = engine_->add(database_);
+    listen("127.0.0.1:0");
+  }
+
+  void listen(const std::string& address) {
+    rpc::server_options options;
+    options.listen = address;
+    options.services = {this};
+    auto server = rpc::rpc_server::start(options);
+    if (!server.ok()) throw std::runtime_error(std::string(message_of(server.status())));
+    server_ = *std::move(server);
+    port_ = server_->port();
+  }
+
+  grpc::Status Describe(grpc::ServerContext*, const v1::DescribeRequest*,
+                        v1::DescribeResponse* response) override {
+    response->set_boot_id("boot");
+    response->set_version(UNDERSTUDY_VERSION);
+    auto& database = *response->add_databases();
+    database.set_catalog("main");
+    database.set_path(database_);
+    const channel::source_state state = source_->state();
+    if (state.now == channel::source_state::phase::ready) {
+      database.mutable_status()->set_phase(v1::SourceStatus::PHASE_READY);
+      auto& image = *database.mutable_status()->mutable_image();
+      image.set_exists(true);
+      image.set_page_size(state.page_size);
+      image.set_pages(state.database_pages);
+      channel::to_wire(state.combined, image.mutable_hash());
+    }
+    return grpc::Status::OK;
+  }
+
+  grpc::Status HoldLease(
+      grpc::ServerContext*,
+      grpc::ServerReaderWriter<v1::HoldLeaseResponse, v1::HoldLeaseRequest>* call) override {
+    v1::HoldLeaseRequest request;
+    while (call->Read(&request)) {
+      v1::HoldLeaseResponse response = obey(request);
+      if (!call->Write(response)) break;
+    }
+    return grpc::Status::OK;
+  }
+
+  grpc::Status ReplicateDatabase(
+      grpc::ServerContext* context,
+      grpc::ServerReaderWriter<v1::ReplicateDatabaseResponse, v1::ReplicateDatabaseRequest>* call) override {
+    const channel::replicate_database_service service{
+        .find = [this](const std::string&) -> absl::StatusOr<std::shared_ptr<channel::database_source>> {
+          return source_;
+        },
+        .on_progress = {}};
+    return channel::serve(service, *context, *call);
+  }
+
+  grpc::Status RestoreDatabase(
+      grpc::ServerContext* context,
+      grpc::ServerReaderWriter<v1::RestoreDatabaseResponse, v1::RestoreDatabaseRequest>* call) override {
+    const channel::restore_database_service service{
+        .begin =
+            [this](const std::string& catalog, std::uint64_t epoch) {
+              return service::begin_restore(
+                  {.catalog = catalog,
+                   .path = database_,
+                   .state_dir = directory_ + "/state",
+                   .permitted = [this, epoch] { return restore_permitted(epoch); }});
+            },
+        .on_progress = {}};
+    return channel::serve(service, *context, *call);
+  }
+
+  v1::HoldLeaseResponse obey(const v1::HoldLeaseRequest& request) {
+    std::lock_guard lock(mutex_);
+    v1::HoldLeaseResponse response;
+    response.set_nonce(request.nonce());
+    const bool grants = request.has_grant();
+    if (grants || request.has_fence()) {
+      const std::uint64_t epoch = grants ? request.grant().epoch() : request.fence().epoch();
+      // The rules of the agent's gate: nothing older, and a change of owner needs a greater epoch.
+      const bool refused = epoch < epoch_ || (epoch == epoch_ && by_host_ == grants);
+      orders_.push_back(fmt::format("{} {}{}", grants ? "grant" : "fence", epoch, refused ? " refused" : ""));
+      if (refused) {
+        response.set_error(fmt::format("epoch {} is not greater than {}", epoch, epoch_));
+      } else {
+        backwards_ |= epoch < epoch_;
+        epoch_ = epoch;
+        by_host_ = !grants;
+        if (!grants) std::filesystem::remove(running_file_);
+        if (grants && request.grant().start_applications()) std::ofstream(running_file_) << "1";
+      }
+    }
+    response.mutable_right()->set_epoch(epoch_);
+    response.mutable_right()->set_owner(by_host_ ? v1::RIGHT_OWNER_FAILOVER_HOST : v1::RIGHT_OWNER_PRIMARY);
+    response.set_boot_id("boot");
+    response.set_version(UNDERSTUDY_VERSION);
+    auto& application = *response.add_applications();
+    application.set_name("app");
+    application.set_state(std::filesystem::exists(running_file_) ? v1::APPLICATION_STATE_RUNNING
+                                                                 : v1::APPLICATION_STATE_STOPPED);
+    return response;
+  }
+
+  absl::Status restore_permitted(std::uint64_t epoch) {
+    std::lock_guard lock(mutex_);
+    if (by_host_ && epoch == epoch_) return absl::OkStatus();
+    return absl::FailedPreconditionError("not fenced under this epoch");
+  }
+
+  const std::string directory_;
+  const std::string database_;
+  const std::string running_file_;
+  std::unique_ptr<capture::capture_engine> engine_;
+  std::shared_ptr<channel::database_source> source_;
+  mutable std::mutex mutex_;
+  std::uint64_t epoch_ = 1;
+  bool by_host_ = false;
+  bool backwards_ = false;
+  std::vector<std::string> orders_;
+  int port_ = 0;
+  std::unique_ptr<rpc::rpc_server> server_;
+};
+
+fake_primary::fake_primary(std::string directory)
+    : implementation_(std::make_unique<implementation>(std::move(directory))) {}
+
+fake_primary::~fake_primary() {
+  set_reachable(false);
+}
+
+int fake_primary::port() const {
+  return implementation_->port_;
+}
+const std::string& fake_primary::database() const {
+  return implementation_->database_;
+}
+const std::string& fake_primary::running_file() const {
+  return implementation_->running_file_;
+}
+bool fake_primary::application_runs() const {
+  return std::filesystem::exists(implementation_->running_file_);
+}
+std::uint64_t fake_primary::epoch() const {
+  std::lock_guard lock(implementation_->mutex_);
+  return implementation_->epoch_;
+}
+bool fake_primary::owned_by_host() const {
+  std::lock_guard lock(implementation_->mutex_);
+  return implementation_->by_host_;
+}
+
+void fake_primary::die() {
+  set_reachable(false);
+  std::filesystem::remove(implementation_->running_file_);
+}
+
+void fake_primary::set_reachable(bool reachable) {
+  auto& server = implementation_->server_;
+  if (!reachable && server) {
+    server->shutdown(std::chrono::milliseconds{0});
+    server.reset();
+  }
+  if (reachable && !server) implementation_->listen(fmt::format("127.0.0.1:{}", implementation_->port_));
+}
+
+std::vector<std::string> fake_primary::orders() const {
+  std::lock_guard lock(implementation_->mutex_);
+  return implementation_->orders_;
+}
+
+bool fake_primary::went_backwards() const {
+  std::lock_guard lock(implementation_->mutex_);
+  return implementation_->backwards_;
+}
+
+}  // namespace understudy::test
