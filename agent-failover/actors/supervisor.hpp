@@ -1,8 +1,9 @@
 #pragma once
 
-// The state and the handlers of a primary_supervisor (actors.hpp). Three files implement it:
+// The state and the handlers of a primary_supervisor (actors.hpp). Four files implement it:
 //   primary_supervisor.cpp   what happened, and what is decided about it
 //   supervisor_streams.cpp   the copies: what is streamed, how far it is, the daily replication
+//   supervisor_commands.cpp  what operators ask for
 //   supervisor_agent.cpp     the line to the agent
 // Used by the actor's own thread only; others reach it through poster().
 
