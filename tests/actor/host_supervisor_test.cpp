@@ -60,6 +60,7 @@ TEST_F(host_supervisor, takes_over_at_the_nth_missed_ping_and_not_before) {
   EXPECT_THAT(p1.primary.orders(), Not(Contains("fence 2")));
   miss(1);
   ASSERT_TRUE(wait_until([&] { return world.is("StandingIn"); }, 20s)) << world.host->state("p1").state();
+  ASSERT_TRUE(world.until([&] { return p1.stand_in_is_idle(); }));
   EXPECT_THAT(p1.stand_ins(), SizeIs(1));
   EXPECT_EQ(p1.primary.epoch(), 2u);
   EXPECT_TRUE(p1.primary.owned_by_host());
@@ -228,6 +229,7 @@ TEST(host_supervisors, stand_in_for_one_at_a_time) {
   a.answers_pings = true;
   ASSERT_TRUE(world.host->command(world.command(api::verb::failback, "a"))->status.ok());
   ASSERT_TRUE(world.until([&] { return world.is("StandingIn", "b"); })) << world.host->state("b").state();
+  ASSERT_TRUE(world.until([&] { return b.stand_in_is_idle(); }));
   EXPECT_THAT(b.stand_ins(), SizeIs(1));
   ASSERT_TRUE(world.until([&] { return world.is("Monitoring", "a"); }));
   EXPECT_THAT(a.stand_ins(), IsEmpty());
