@@ -72,7 +72,7 @@ TEST(lab, power_off_ends_everything_and_power_on_is_a_new_boot) {
   one.power_on();
   EXPECT_NE(one.boot_id(), boot);
   EXPECT_EQ(one.sh("cat /proc/sys/kernel/random/boot_id").output, one.boot_id() + "\n");
-  EXPECT_TRUE(pings(net["two"], "10.77.0.1"));
+  EXPECT_TRUE(wait_until([&] { return pings(net["two"], "10.77.0.1"); }, 5s));
   EXPECT_THAT(one.sh("ip addr").output, Not(HasSubstr("10.77.0.100")));
   EXPECT_NE(one.sh("test -e /run/leftover").exit, 0);
   EXPECT_EQ(one.sh("test -e /var/lib/understudy/kept").exit, 0);
