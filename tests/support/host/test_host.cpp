@@ -68,16 +68,21 @@ journal_actor::behavior_type journal(journal_actor::stateful_pointer<journal_sta
   };
 }
 
-// Healthy for ever.
-self_health_actor::behavior_type healthy(self_health_actor::pointer) {
-  return {
-      [](atom::sample_atom, const network::probe_sample&) {},
-      [](atom::line_atom) {},
-      [](atom::request_atom, const std::string&, const supervisor_actor&) {},
-      [](atom::forget_atom, const std::string&) {},
-      [](atom::second_atom) {},
-  };
-}
+// Healthy for ever. A class: CAF 0.17 spawns a function without arguments by binding a reference to null.
+class always_healthy : public self_health_actor::base {
+ public:
+  explicit always_healthy(caf::actor_config& config) : self_health_actor::base(config) {}
+
+  behavior_type make_behavior() override {
+    return {
+        [](atom::sample_atom, const network::probe_sample&) {},
+        [](atom::line_atom) {},
+        [](atom::request_atom, const std::string&, const supervisor_actor&) {},
+        [](atom::forget_atom, const std::string&) {},
+        [](atom::second_atom) {},
+    };
+  }
+};
 
 template <class T>
 T or_throw(absl::StatusOr<T> value) {
@@ -108,7 +113,7 @@ class test_host::implementation {
                                 .board = board,
                                 .journal = system.spawn(journal, shared),
                                 .arbiter = spawn_slot_arbiter(system, board),
-                                .health = system.spawn(healthy),
+                                .health = system.spawn<always_healthy>(),
                                 .data_dir = options.directory,
                                 .host_name = "standby",
                                 .host_address = "127.0.0.1:9"});
