@@ -22,8 +22,6 @@ using google::protobuf::util::TimeUtil;
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
-constexpr milliseconds first_backoff{200};      // a link that flickers is met again at once
-constexpr milliseconds longest_backoff{5000};   // a broken copy or agent is not hammered
 constexpr milliseconds behind_after{2000};      // shorter than this is the ordinary way of a commit
 constexpr std::uint64_t bulk_bytes = 16 << 20;  // a heal of less does not show as a bulk copy
 
@@ -36,11 +34,9 @@ google::protobuf::Timestamp timestamp_of(std::chrono::system_clock::time_point t
 
 database_lane::database_lane(os::file_system& fs, std::string server, std::string catalog, std::string place,
                              std::function<void()> on_change)
-    : fs_(fs),
-      server_(std::move(server)),
-      catalog_(std::move(catalog)),
-      place_(std::move(place)),
-      on_change_(std::move(on_change)) {}
+    : stream_lane(std::move(server), std::move(catalog), std::move(on_change)),
+      fs_(fs),
+      place_(std::move(place)) {}
 
 database_lane::~database_lane() {
   stop();
@@ -57,97 +53,38 @@ absl::Status database_lane::open() {
   return absl::OkStatus();
 }
 
-void database_lane::start(const std::shared_ptr<grpc::Channel>& channel) {
-  if (running()) return;
-  stream_.reset();
-  if (absl::Status opened = take_back(); !opened.ok()) {
-    std::lock_guard lock(mutex_);
-    if (last_end_ != opened)
-      log::error(server_, "{}: the copy cannot be opened: {}", catalog_, message_of(opened));
-    last_end_ = opened;
-    failed_at_ = steady_clock::now();
-    ++failures_;
-    return;
-  }
-  {
-    std::lock_guard lock(mutex_);
-    running_ = true;
-    durable_before_ += progress_.durable;
-    heals_before_ += progress_.heals;
-    progress_ = {};
-  }
-  channel::stream_callbacks callbacks{
-      .on_progress =
-          [this](const database_progress& progress) {
-            {
-              std::lock_guard lock(mutex_);
-              if (progress.now != progress_.now && progress.now == database_progress::phase::streaming) {
-                log::info(server_, "{} is in step", catalog_);
-              }
-              progress_ = progress;
-              if (progress.now == database_progress::phase::streaming) {
-                exists_ = true;
-                failures_ = 0;
-              }
-              if (progress.durable_captured_at.time_since_epoch().count() != 0) {
-                last_durable_commit_ = std::max(last_durable_commit_, progress.durable_captured_at);
-              }
-            }
-            on_change_();
-          },
-      .on_end =
-          [this](const absl::Status& status) {
-            {
-              std::lock_guard lock(mutex_);
-              running_ = false;
-              last_end_ = status;
-              failed_at_ = steady_clock::now();
-              ++failures_;
-              not_in_step_since_ = failed_at_;
-            }
-            on_change_();
-          },
-  };
-  stream_ = channel::start_database_replication(channel, catalog_, copy_, std::move(callbacks));
+void database_lane::begun() {
+  durable_before_ += progress_.durable;
+  heals_before_ += progress_.heals;
+  progress_ = {};
 }
 
-void database_lane::stop() {
-  if (!stream_) return;
-  stream_->stop();
-  stream_.reset();
-  std::lock_guard lock(mutex_);
-  running_ = false;
-}
-
-bool database_lane::running() const {
-  std::lock_guard lock(mutex_);
-  return running_;
-}
-
-bool database_lane::may_start(steady_clock::time_point now) const {
-  std::lock_guard lock(mutex_);
-  if (failures_ == 0) return true;
-  const auto backoff = std::min(longest_backoff, first_backoff * (1 << std::min(failures_ - 1, 6)));
-  return now >= failed_at_ + backoff;
-}
-
-void database_lane::drain() {
-  if (stream_) stream_->drain();
-}
-
-bool database_lane::drained() const {
-  std::lock_guard lock(mutex_);
-  return progress_.now == database_progress::phase::drained;
+std::unique_ptr<stream_lane::line> database_lane::connect(const std::shared_ptr<grpc::Channel>& channel) {
+  using enum database_progress::phase;
+  return line_of(channel::start_database_replication(
+      channel, name_, copy_,
+      {.on_progress =
+           [this](const database_progress& progress) {
+             reported([&] {
+               const bool in_step = progress.now == streaming;
+               if (in_step && progress_.now != streaming) log::info(server_, "{} is in step", name_);
+               progress_ = progress;
+               exists_ = exists_ || in_step;
+               if (progress.durable_captured_at.time_since_epoch().count() != 0)
+                 last_durable_commit_ = std::max(last_durable_commit_, progress.durable_captured_at);
+               return standing{.in_step = in_step, .drained = progress.now == drained};
+             });
+           },
+       .on_end = [this](const absl::Status& status) { ended(status); }}));
 }
 
 absl::StatusOr<store::freeze_row> database_lane::image() {
   UNDERSTUDY_RETURN_IF_ERROR(open());
   const channel::sink_state state = copy_->state();
-  if (!state.exists)
-    return absl::FailedPreconditionError(fmt::format("there is no copy of {} yet", catalog_));
+  if (!state.exists) return absl::FailedPreconditionError(fmt::format("there is no copy of {} yet", name_));
   std::lock_guard lock(mutex_);
   return store::freeze_row{.server = server_,
-                           .catalog = catalog_,
+                           .catalog = name_,
                            .page_size = state.page_size,
                            .pages = state.database_pages,
                            .hash = state.combined,
@@ -185,37 +122,30 @@ void database_lane::close() {
 v1::CopyStatus database_lane::status() const {
   std::lock_guard lock(mutex_);
   v1::CopyStatus status;
-  status.set_name(catalog_);
+  status.set_name(name_);
   status.set_durable(durable_before_ + progress_.durable);
   status.set_heals(heals_before_ + progress_.heals);
   status.set_last_heal_reason(progress_.reason);
   if (last_durable_commit_.time_since_epoch().count() != 0) {
     *status.mutable_durable_captured_at() = timestamp_of(last_durable_commit_);
   }
-  const auto now = steady_clock::now();
-  const auto behind_since = [&](steady_clock::time_point since) {
-    *status.mutable_behind() =
-        TimeUtil::MillisecondsToDuration(std::chrono::duration_cast<milliseconds>(now - since).count());
-  };
   if (!running_) {
-    status.set_phase(exists_ ? v1::COPY_PHASE_CUT : v1::COPY_PHASE_UNPROTECTED);
-    if (!last_end_.ok()) status.set_reason(std::string(message_of(last_end_)));
-    behind_since(not_in_step_since_);
+    describe_idle(status, exists_);
     return status;
   }
   if (progress_.now == database_progress::phase::streaming ||
       progress_.now == database_progress::phase::drained) {
-    const bool late =
-        progress_.source_number > progress_.durable && now - progress_.last_heard > behind_after;
+    const bool late = progress_.source_number > progress_.durable &&
+                      steady_clock::now() - progress_.last_heard > behind_after;
     status.set_phase(late ? v1::COPY_PHASE_BEHIND : v1::COPY_PHASE_STREAMING);
-    if (late) behind_since(progress_.last_heard);
+    if (late) set_behind(status, progress_.last_heard);
     return status;
   }
   status.set_phase(exists_ ? v1::COPY_PHASE_BEHIND : v1::COPY_PHASE_COPYING);
   status.set_reason(progress_.reason.empty() ? channel::to_string(progress_.now) : progress_.reason);
   status.set_bytes_done(progress_.done_bytes);
   status.set_bytes_total(progress_.total_bytes);
-  behind_since(not_in_step_since_);
+  set_behind(status, not_in_step_since_);
   return status;
 }
 

@@ -33,6 +33,8 @@ replication::replication(os::file_system& fs, const copy_layout& layout, const v
     files_.push_back(
         std::make_unique<file_lane>(fs_, spec_, static_cast<std::uint32_t>(i), layout_, on_change));
   }
+  for (auto& lane : databases_) all_.push_back(lane.get());
+  for (auto& lane : files_) all_.push_back(lane.get());
 }
 
 replication::~replication() {
@@ -41,51 +43,33 @@ replication::~replication() {
 
 absl::Status replication::open() {
   UNDERSTUDY_RETURN_IF_ERROR(layout_.prepare(fs_, spec_));
-  for (auto& lane : databases_) UNDERSTUDY_RETURN_IF_ERROR(lane->open());
-  for (auto& lane : files_) UNDERSTUDY_RETURN_IF_ERROR(lane->open());
+  for (stream_lane* lane : all_) UNDERSTUDY_RETURN_IF_ERROR(lane->open());
   return absl::OkStatus();
 }
 
 void replication::keep(const std::shared_ptr<grpc::Channel>& channel, streams_wanted wanted) {
-  const auto now = steady_clock::now();
-  for (auto& lane : databases_) {
-    if (!wanted.databases || !channel) {
-      lane->stop();
-    } else if (!lane->running() && lane->may_start(now)) {
-      lane->start(channel);
-    }
-  }
-  for (auto& lane : files_) {
-    if (!wanted.files || !channel) {
-      lane->stop();
-    } else if (!lane->running() && lane->may_start(now)) {
-      lane->start(channel);
-    }
-  }
+  for (auto& lane : databases_) lane->keep(wanted.databases ? channel : nullptr);
+  for (auto& lane : files_) lane->keep(wanted.files ? channel : nullptr);
 }
 
 void replication::stop() {
-  for (auto& lane : databases_) lane->stop();
-  for (auto& lane : files_) lane->stop();
+  for (stream_lane* lane : all_) lane->stop();
 }
 
 absl::Status replication::drain(milliseconds timeout) {
-  for (auto& lane : databases_) lane->drain();
-  for (auto& lane : files_) lane->drain();
+  for (stream_lane* lane : all_) lane->drain();
   const auto deadline = steady_clock::now() + timeout;
   timed_wait poll;
   for (;;) {
     std::string missing;
-    const auto note = [&](const auto& lane, const std::string& name) {
-      if (!lane->drained()) missing += (missing.empty() ? "" : ", ") + name;
-    };
-    for (auto& lane : databases_) note(lane, lane->catalog());
-    for (auto& lane : files_) note(lane, lane->base());
+    for (const stream_lane* lane : all_) {
+      if (!lane->drained()) missing += (missing.empty() ? "" : ", ") + lane->name();
+    }
     if (missing.empty()) return absl::OkStatus();
     for (auto& lane : databases_) {
       if (!lane->running() && !lane->drained()) {
         return absl::UnavailableError(
-            fmt::format("the stream of {} ended before everything was sent", lane->catalog()));
+            fmt::format("the stream of {} ended before everything was sent", lane->name()));
       }
     }
     if (steady_clock::now() >= deadline) {
@@ -119,8 +103,7 @@ absl::Status replication::verify(const std::vector<store::freeze_row>& frozen) {
 
 absl::Status replication::release_to_stand_in() {
   stop();
-  for (auto& lane : databases_) UNDERSTUDY_RETURN_IF_ERROR(lane->release());
-  for (auto& lane : files_) UNDERSTUDY_RETURN_IF_ERROR(lane->release());
+  for (stream_lane* lane : all_) UNDERSTUDY_RETURN_IF_ERROR(lane->release());
   return absl::OkStatus();
 }
 
@@ -130,8 +113,7 @@ absl::Status replication::take_back() {
 }
 
 absl::StatusOr<std::string> replication::set_copy_aside() {
-  for (auto& lane : databases_) lane->close();
-  for (auto& lane : files_) lane->close();
+  for (stream_lane* lane : all_) lane->close();
   const std::time_t now = std::time(nullptr);
   std::tm utc{};
   gmtime_r(&now, &utc);
@@ -166,14 +148,11 @@ std::vector<v1::CopyStatus> replication::files() const {
 }
 
 bool replication::complete() const {
-  return std::all_of(databases_.begin(), databases_.end(),
-                     [](const auto& lane) { return lane->complete(); }) &&
-         std::all_of(files_.begin(), files_.end(), [](const auto& lane) { return lane->complete(); });
+  return std::all_of(all_.begin(), all_.end(), [](const stream_lane* lane) { return lane->complete(); });
 }
 
 bool replication::bulk() const {
-  return std::any_of(databases_.begin(), databases_.end(), [](const auto& lane) { return lane->bulk(); }) ||
-         std::any_of(files_.begin(), files_.end(), [](const auto& lane) { return lane->bulk(); });
+  return std::any_of(all_.begin(), all_.end(), [](const stream_lane* lane) { return lane->bulk(); });
 }
 
 std::chrono::system_clock::time_point replication::last_durable_commit() const {

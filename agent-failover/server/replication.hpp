@@ -30,6 +30,7 @@ namespace understudy::server {
 
 class database_lane;
 class file_lane;
+class stream_lane;
 
 // What shall run.
 struct streams_wanted {
@@ -82,6 +83,7 @@ class replication {
  private:
   std::vector<std::unique_ptr<database_lane>> databases_;
   std::vector<std::unique_ptr<file_lane>> files_;
+  std::vector<stream_lane*> all_;  // of both, databases first
   os::file_system& fs_;
   const copy_layout layout_;
   const v1::ServerSpec spec_;
