@@ -55,6 +55,7 @@ void copy_wal::forget_frames() {
   end_ = last_commit_ = tail_ = {};
   if (header_) end_.chain = last_commit_.chain = tail_.chain = header_->checksum;
   pages_.clear();
+  commits_.clear();
   index_.clear();
 }
 
@@ -92,7 +93,9 @@ absl::Status copy_wal::recover() {
       }
       ++frame;
       found.push_back(head.page_number);
-      if (head.commit_pages != 0) end_ = {frame, chain, head.commit_pages};
+      if (head.commit_pages == 0) continue;
+      end_ = {frame, chain, head.commit_pages};
+      commits_.emplace_back(frame, head.commit_pages);
     }
   }
   const bool unfinished = frame > end_.frame;
@@ -187,7 +190,10 @@ absl::Status copy_wal::write(std::span<const unwritten_frame> frames, std::uint3
   UNDERSTUDY_RETURN_IF_ERROR(reserve(offset + encoded.size()));
   UNDERSTUDY_RETURN_IF_ERROR(file_->write_at(encoded, offset));
   reserved_ = std::max(reserved_, offset + encoded.size());
-  for (const unwritten_frame& f : frames) pages_.push_back(f.page);
+  for (const unwritten_frame& f : frames) {
+    pages_.push_back(f.page);
+    if (f.commit_pages != 0) commits_.emplace_back(static_cast<std::uint32_t>(pages_.size()), f.commit_pages);
+  }
   tail_ = tail;
   last_commit_ = commit;
   return absl::OkStatus();

@@ -14,6 +14,7 @@
 #include <span>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -72,6 +73,13 @@ class copy_wal {
 
   // The newest committed frame of a page at the end; empty: the page is in the database file.
   std::optional<std::uint32_t> find(std::uint32_t page) const;
+  // The page of each frame in (after, upto].
+  std::span<const std::uint32_t> pages(std::uint32_t after, std::uint32_t upto) const {
+    return std::span(pages_).subspan(after, upto - after);
+  }
+  // Frame and database size of each commit since the -wal was started.
+  std::span<const std::pair<std::uint32_t, std::uint32_t>> commits() const { return commits_; }
+  const std::shared_ptr<os::file>& file() const { return file_; }
   // Pages with their newest frame among frames (after, upto].
   std::unordered_map<std::uint32_t, std::uint32_t> newest(std::uint32_t after, std::uint32_t upto) const;
   absl::Status read_page(std::uint32_t frame, std::span<std::byte> page);
@@ -92,15 +100,16 @@ class copy_wal {
   absl::Status reserve(std::uint64_t size);
   void forget_frames();
 
-  std::unique_ptr<os::file> file_;
+  std::shared_ptr<os::file> file_;
   bool read_only_ = false;
   std::optional<sqlite::wal_header> header_;
   std::array<std::byte, sqlite::wal_header_bytes> header_bytes_{};
   position end_;
   position last_commit_;
   position tail_;
-  std::uint64_t reserved_ = 0;                              // file size
-  std::vector<std::uint32_t> pages_;                        // page of frame i + 1
+  std::uint64_t reserved_ = 0;        // file size
+  std::vector<std::uint32_t> pages_;  // page of frame i + 1
+  std::vector<std::pair<std::uint32_t, std::uint32_t>> commits_;
   std::unordered_map<std::uint32_t, std::uint32_t> index_;  // page -> newest frame up to end_
   std::array<std::byte, sqlite::wal_frame_header_bytes> first_uncommitted_{};
 };

@@ -23,7 +23,9 @@ constexpr std::size_t read_ahead_bytes = 1 << 20;
 database_copy::database_copy(std::unique_ptr<os::directory> directory, std::string name, copy_options options)
     : directory_(std::move(directory)), name_(std::move(name)), options_(options) {}
 
-database_copy::~database_copy() = default;
+database_copy::~database_copy() {
+  if (options_.observer) options_.observer->released();
+}
 
 absl::StatusOr<std::unique_ptr<database_copy>> database_copy::open(std::unique_ptr<os::directory> directory,
                                                                    std::string name, copy_options options) {
@@ -33,6 +35,8 @@ absl::StatusOr<std::unique_ptr<database_copy>> database_copy::open(std::unique_p
 }
 
 void database_copy::let_go() {
+  if (options_.observer) options_.observer->released();
+  notes_.clear();
   new_file_.reset();
   retired_.reset();
   wal_.reset();
@@ -126,6 +130,7 @@ absl::Status database_copy::load_files(bool alone) {
   durable_pages_ = hashes_.size();
   durable_register_ = hashes_.combined();
   exists_ = true;
+  observe_opened();
   return absl::OkStatus();
 }
 
@@ -218,6 +223,7 @@ absl::Status database_copy::reconcile() {
   UNDERSTUDY_RETURN_IF_ERROR(hash_everything());
   if (hashes_.combined() != durable_register_ || hashes_.size() != durable_pages_) return changed();
   hashes_ = std::move(expected);
+  observe_opened();
   ++figures_.foreign_checkpoints;
   log::info(name_, "another program checkpointed the copy; nothing was lost");
   return index_->invalidate();
@@ -243,14 +249,51 @@ absl::Status database_copy::commit_durably() {
     }
   }
   must_publish_ = true;
+  const std::uint32_t end_before = wal_->end().frame;
   UNDERSTUDY_RETURN_IF_ERROR(broken(wal_->write(ended_, page_size_)));
   ended_.clear();
   UNDERSTUDY_RETURN_IF_ERROR(broken(wal_->sync()));
   durable_pages_ = hashes_.size();
   durable_register_ = hashes_.combined();
+  if (options_.observer) observe_commits(end_before);
   UNDERSTUDY_RETURN_IF_ERROR(broken(index_->invalidate()));
   must_publish_ = false;
   return absl::OkStatus();
+}
+
+observed_image database_copy::image() const {
+  return {.database = database_,
+          .wal = wal_ != nullptr ? wal_->file() : nullptr,
+          .page_size = page_size_,
+          .database_pages = durable_pages_,
+          .combined = durable_register_};
+}
+
+void database_copy::observe_opened() const {
+  if (!options_.observer) return;
+  const auto frames = wal_->pages(0, wal_->end().frame);
+  std::vector<found_commit> commits;
+  for (const auto& [frame, pages] : wal_->commits()) {
+    if (frame <= wal_->end().frame) commits.push_back({frame, pages});
+  }
+  options_.observer->opened(image(), {frames.begin(), frames.end()}, std::move(commits));
+}
+
+void database_copy::observe_commits(std::uint32_t after) {
+  const std::uint32_t end = wal_->end().frame;
+  const auto commits = wal_->commits();
+  std::size_t note = 0;
+  for (auto commit = std::upper_bound(commits.begin(), commits.end(), std::pair(after, UINT32_MAX));
+       commit != commits.end() && commit->first <= end && note < notes_.size(); ++commit) {
+    notes_[note++].last_frame = commit->first;
+  }
+  if (note == 0) return;
+  std::vector<observed_commit> made(
+      std::make_move_iterator(notes_.begin()),
+      std::make_move_iterator(notes_.begin() + static_cast<std::ptrdiff_t>(note)));
+  notes_.erase(notes_.begin(), notes_.begin() + static_cast<std::ptrdiff_t>(note));
+  const auto frames = wal_->pages(after, end);
+  options_.observer->committed({frames.begin(), frames.end()}, std::move(made));
 }
 
 absl::Status database_copy::lock_exclusively() {
@@ -283,7 +326,10 @@ absl::Status database_copy::prepare_for_stand_in() {
   abandon();
   UNDERSTUDY_RETURN_IF_ERROR(commit_durably());
   UNDERSTUDY_RETURN_IF_ERROR(lock_exclusively());
-  if (const absl::Status folded = fold(); !folded.ok() || wal_->end().frame > 0) {
+  must_fold_ = true;
+  const absl::Status folded = fold();
+  must_fold_ = false;
+  if (!folded.ok() || wal_->end().frame > 0) {
     if (!broken_.ok()) return folded;
     if (database_ != nullptr) unlock_to_shared();
     if (!folded.ok()) return folded;
@@ -293,6 +339,7 @@ absl::Status database_copy::prepare_for_stand_in() {
   UNDERSTUDY_RETURN_IF_ERROR(broken(directory_->remove_file(shm_name())));
   UNDERSTUDY_RETURN_IF_ERROR(broken(directory_->remove_file(wal_name())));
   UNDERSTUDY_RETURN_IF_ERROR(broken(directory_->sync()));
+  if (options_.observer) options_.observer->released();
   wal_.reset();
   index_.reset();
   database_.reset();

@@ -23,6 +23,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "agent-failover/replica/copy_observer.hpp"
 #include "agent-failover/replica/copy_wal.hpp"
 #include "agent-failover/replica/wal_index.hpp"
 #include "common/channel/database_sink.hpp"
@@ -38,6 +39,7 @@ struct copy_options {
   std::chrono::milliseconds patience{5000};            // for locks that readers hold for milliseconds
   std::chrono::milliseconds exclusive_patience{2000};  // for readers to go away: stand-in, new file
   mode_t permissions = 0640;                           // of a copy that has no file yet
+  std::shared_ptr<copy_observer> observer = nullptr;   // who keeps its past
 };
 
 // What an operator may want to know.
@@ -70,6 +72,7 @@ class database_copy final : public channel::database_sink {
   absl::Status begin_heal(channel::heal_way way, std::uint32_t page_size) override;
   absl::Status end_heal(std::uint32_t database_pages, const sqlite::page_hash& hash_after) override;
   void abandon() override;
+  void captured_at(std::chrono::system_clock::time_point time) override { captured_at_ = time; }
 
   // Folds the -wal into the database file when it is due; call it after acknowledging, when there is time.
   absl::Status fold_if_due();
@@ -126,7 +129,11 @@ class database_copy final : public channel::database_sink {
   absl::Status check_pages(std::uint32_t page_size, std::span<const channel::page_image> pages) const;
   absl::Status add_frame(std::uint32_t number, std::string bytes);
   absl::Status spill();
-  absl::Status end_pending(std::uint32_t database_pages, const sqlite::page_hash& hash_after);
+  absl::Status end_pending(std::uint32_t database_pages, const sqlite::page_hash& hash_after,
+                           std::uint64_t number);
+  void observe_opened() const;
+  void observe_commits(std::uint32_t after);
+  observed_image image() const;
   sqlite::page_hash register_after(std::uint32_t database_pages) const;
 
   absl::Status fold_under_write_lock();
@@ -147,8 +154,8 @@ class database_copy final : public channel::database_sink {
   std::string name_;
   copy_options options_;
 
-  std::unique_ptr<os::file> database_;
-  std::unique_ptr<os::file> retired_;  // what a new file replaced, until nobody has it open
+  std::shared_ptr<os::file> database_;
+  std::shared_ptr<os::file> retired_;  // what a new file replaced, until nobody has it open
   std::unique_ptr<wal_index> index_;
   std::unique_ptr<copy_wal> wal_;
   struct ::stat identity_ {};
@@ -165,12 +172,15 @@ class database_copy final : public channel::database_sink {
   std::vector<unwritten_frame> pending_;  // of the transaction under way
   std::unordered_map<std::uint32_t, sqlite::page_hash> pending_hashes_;
   std::uint64_t pending_bytes_ = 0;
+  std::vector<observed_commit> notes_;  // of ended transactions, for the observer
+  std::chrono::system_clock::time_point captured_at_;
   bool healing_ = false;
   bool must_publish_ = false;
   std::unique_ptr<new_file> new_file_;
 
   std::uint32_t folded_ = 0;         // frames that are in the database file, durably
   std::uint32_t next_own_fold_ = 0;  // frame from which a blocked fold is tried again
+  bool must_fold_ = false;           // the observer's log is not waited for
   copy_figures figures_;
 };
 

@@ -107,7 +107,8 @@ sqlite::page_hash database_copy::register_after(std::uint32_t database_pages) co
   return result;
 }
 
-absl::Status database_copy::end_pending(std::uint32_t database_pages, const sqlite::page_hash& hash_after) {
+absl::Status database_copy::end_pending(std::uint32_t database_pages, const sqlite::page_hash& hash_after,
+                                        std::uint64_t number) {
   if (absl::Status size = check_size(database_pages, hashes_.size(), pending_hashes_.size()); !size.ok()) {
     abandon();
     return size;
@@ -133,6 +134,16 @@ absl::Status database_copy::end_pending(std::uint32_t database_pages, const sqli
     if (page <= database_pages) hashes_.set(page, hash);
   }
   pending_.back().commit_pages = database_pages;
+  if (options_.observer) {
+    observed_commit& note = notes_.emplace_back();
+    note.database_pages = database_pages;
+    note.register_after = hash_after;
+    note.heal = healing_ || number == 0;
+    note.number = number;
+    note.committed_at = captured_at_;
+    note.pages.reserve(pending_hashes_.size());
+    for (const auto& [page, hash] : pending_hashes_) note.pages.push_back({page, hash});
+  }
   ended_.insert(ended_.end(), std::make_move_iterator(pending_.begin()),
                 std::make_move_iterator(pending_.end()));
   pending_.clear();
@@ -152,7 +163,7 @@ absl::Status database_copy::end_transaction(const channel::transaction_header& h
     return absl::FailedPreconditionError(
         fmt::format("copy {}: transaction {} builds on another state; heal", name_, header.number));
   }
-  return end_pending(header.database_pages, header.hash_after);
+  return end_pending(header.database_pages, header.hash_after, header.number);
 }
 
 absl::Status database_copy::begin_heal(channel::heal_way way, std::uint32_t page_size) {
@@ -186,7 +197,7 @@ absl::Status database_copy::end_heal(std::uint32_t database_pages, const sqlite:
   UNDERSTUDY_RETURN_IF_ERROR(usable());
   if (new_file_ != nullptr && !new_file_->complete) return complete_new_file(database_pages, hash_after);
   if (!healing_) return absl::FailedPreconditionError(fmt::format("copy {}: no heal is under way", name_));
-  return end_pending(database_pages, hash_after);
+  return end_pending(database_pages, hash_after, 0);
 }
 
 void database_copy::abandon() {

@@ -60,7 +60,12 @@ absl::Status database_copy::fold_under_write_lock() {
   }
   const index_lock folding(*index_, sqlite::shm_lock_checkpoint);
 
-  UNDERSTUDY_ASSIGN_OR_RETURN(const std::uint32_t safe, safe_frame());
+  UNDERSTUDY_ASSIGN_OR_RETURN(std::uint32_t safe, safe_frame());
+  if (options_.observer && safe > folded_) {
+    const std::uint32_t recorded = options_.observer->may_fold(end, must_fold_);
+    if (recorded < safe) figures_.fold_blocked_by = "the log of its history";
+    safe = std::min(safe, recorded);
+  }
   if (safe > folded_) {
     // A reader in slot 0 reads the database file alone and must not see it change.
     if (!index_->lock(sqlite::shm_lock_read0, 1, os::lock_mode::exclusive, reader_patience).ok()) {
@@ -85,6 +90,7 @@ absl::Status database_copy::fold_under_write_lock() {
   const index_lock all_slots(*index_, sqlite::shm_lock_read0 + 1, slots);
   // The index first: nobody may take its frame numbers for those of the generation that starts now.
   UNDERSTUDY_RETURN_IF_ERROR(broken(index_->invalidate()));
+  if (options_.observer) options_.observer->restarted();
   UNDERSTUDY_RETURN_IF_ERROR(broken(wal_->restart()));
   folded_ = 0;
   next_own_fold_ = 0;

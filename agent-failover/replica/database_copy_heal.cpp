@@ -136,7 +136,10 @@ absl::Status database_copy::replace_database() {
   if (exists_) {
     UNDERSTUDY_ASSIGN_OR_RETURN(const bool untouched, is_untouched());
     if (!untouched) UNDERSTUDY_RETURN_IF_ERROR(wal_->recover());
-    UNDERSTUDY_RETURN_IF_ERROR(fold_under_write_lock());
+    must_fold_ = true;
+    const absl::Status folded = fold_under_write_lock();
+    must_fold_ = false;
+    UNDERSTUDY_RETURN_IF_ERROR(folded);
     if (wal_->end().frame > 0) {
       return absl::UnavailableError(
           fmt::format("copy {}: cannot be folded, {} is in the way", name_, figures_.fold_blocked_by));
@@ -155,6 +158,16 @@ absl::Status database_copy::replace_database() {
                          database_ != nullptr ? os::rename_mode::exchange : os::rename_mode::replace));
   UNDERSTUDY_RETURN_IF_ERROR(directory_->sync());
 
+  observed_image former = exists_ ? image() : observed_image{};
+  std::vector<std::uint32_t> different;
+  if (options_.observer) {
+    const bool same_size = page_size_ == new_file_->page_size;
+    for (std::uint32_t n = 1; n <= durable_pages_; ++n) {
+      const bool kept =
+          same_size && n <= new_file_->hashes.size() && hashes_.at(n) == new_file_->hashes.at(n);
+      if (!kept) different.push_back(n);
+    }
+  }
   retired_ = std::exchange(database_, std::move(new_file_->file));
   identity_ = identity;
   hashes_ = std::move(new_file_->hashes);
@@ -165,6 +178,9 @@ absl::Status database_copy::replace_database() {
   folded_ = 0;
   next_own_fold_ = 0;
   exists_ = true;
+  if (options_.observer) {
+    options_.observer->replaced(std::move(former), image(), std::move(different), captured_at_);
+  }
   return absl::OkStatus();
 }
 
@@ -203,7 +219,7 @@ absl::Status database_copy::carry_new_file_through_wal() {
               .status());
       UNDERSTUDY_RETURN_IF_ERROR(add_frame(n, page));
     }
-    return end_pending(pages, f->hashes.combined());
+    return end_pending(pages, f->hashes.combined(), 0);
   };
   const absl::Status carried = carry();
   (void)directory_->remove_file(heal_name());

@@ -3,6 +3,7 @@
 // The receiving end of one database: what the channel needs from a copy, wherever it lies (on the failover
 // host while it protects; on the primary, beside the old database, at failback).
 
+#include <chrono>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -60,6 +61,10 @@ class database_sink {
   // by more than the lock page.
   virtual absl::Status begin_heal(heal_way way, std::uint32_t page_size) = 0;
   virtual absl::Status end_heal(std::uint32_t database_pages, const sqlite::page_hash& hash_after) = 0;
+
+  // When the source saw what is ended next, by its clock; told before end_transaction and end_heal. For who
+  // keeps the past of a copy.
+  virtual void captured_at(std::chrono::system_clock::time_point) {}
 
   // Forgets everything that was not ended, or a heal under way.
   virtual void abandon() = 0;

@@ -239,6 +239,7 @@ absl::Status sink_session::on_transaction_part(const v1::TransactionPart& part) 
   if (!part.has_end()) return absl::OkStatus();
   const v1::TransactionEnd& end = part.end();
   UNDERSTUDY_RETURN_IF_ERROR(check_size(end.database_pages()));
+  sink_.captured_at(from_wire(end.captured_at()));
   const absl::Status status = sink_.end_transaction({.number = part.transaction(),
                                                      .page_size = page_size_,
                                                      .database_pages = end.database_pages(),
@@ -261,6 +262,7 @@ absl::Status sink_session::on_heal_end(const v1::HealEnd& end) {
         fmt::format("a heal that leads to {} pages of {} bytes", image.pages(), image.page_size()));
   }
   UNDERSTUDY_RETURN_IF_ERROR(check_size(image.pages()));
+  sink_.captured_at(from_wire(end.captured_at()));
   const absl::Status status = sink_.end_heal(image.pages(), from_wire(image.hash()));
   if (!status.ok()) {
     if (++heals_failed_ >= FAILED_HEALS) return status;
