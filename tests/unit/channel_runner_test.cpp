@@ -267,10 +267,10 @@ TEST(channel_grpc, the_reason_of_the_server_reaches_the_client) {
   agent primary;
   auto copy = std::make_shared<test::model_copy>();
   listener unknown;
+  listener removed;
   auto stream = start_database_replication(primary.channel, "nonsense", copy, unknown.callbacks());
   ASSERT_TRUE(test::wait_until([&] { return unknown.ended(); }, 5s));
   EXPECT_TRUE(absl::IsNotFound(unknown.end())) << unknown.end().ToString();
-  listener removed;
   stream = start_database_replication(primary.channel, "shop", copy, removed.callbacks());
   ASSERT_TRUE(has_durable(*stream, 1));
   primary.source->closed = true;
@@ -296,13 +296,13 @@ TEST(channel_grpc, restores_drains_and_adopts) {
   agent primary;
   auto source = std::make_shared<shared_database>(500);
   listener heard;
+  std::mutex mutex;
+  std::vector<absl::StatusOr<v1::Adopted>> answers;
   auto stream = start_database_restore(primary.channel, "shop", 7, source, heard.callbacks());
   ASSERT_TRUE(test::wait_until([&] { return heard.last() == phase::streaming; }, 20s));
   source->commit(5);
   stream->drain();
   ASSERT_TRUE(test::wait_until([&] { return heard.last() == phase::drained; }, 20s));
-  std::mutex mutex;
-  std::vector<absl::StatusOr<v1::Adopted>> answers;
   v1::AdoptImage image;
   image.mutable_image()->set_pages(500);
   stream->adopt(image, [&](const absl::StatusOr<v1::Adopted>& answer) {
@@ -321,15 +321,15 @@ TEST(channel_grpc, a_refused_restore_and_a_refused_adoption_say_why) {
   agent primary;
   auto source = std::make_shared<shared_database>(50);
   listener unfenced;
+  listener heard;
+  std::vector<absl::StatusOr<v1::Adopted>> answers;
   auto stream = start_database_restore(primary.channel, "shop", 6, source, unfenced.callbacks());
   ASSERT_TRUE(test::wait_until([&] { return unfenced.ended(); }, 5s));
   EXPECT_TRUE(absl::IsFailedPrecondition(unfenced.end())) << unfenced.end().ToString();
 
-  listener heard;
   stream = start_database_restore(primary.channel, "shop", 7, source, heard.callbacks());
   stream->drain();
   ASSERT_TRUE(test::wait_until([&] { return heard.last() == phase::drained; }, 20s));
-  std::vector<absl::StatusOr<v1::Adopted>> answers;
   stream->adopt({}, [&](const absl::StatusOr<v1::Adopted>& answer) { answers.push_back(answer); });
   ASSERT_TRUE(test::wait_until([&] { return heard.ended(); }, 5s));
   ASSERT_EQ(answers.size(), 1u);

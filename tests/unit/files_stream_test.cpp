@@ -270,11 +270,14 @@ TEST_F(file_stream, a_base_that_is_not_mounted_deletes_nothing) {
 }
 
 TEST_F(file_stream, lost_events_are_found_by_looking) {
-  std::atomic<bool> stalled{false};
-  std::atomic<bool> stalls{false};
-  pair.source_options.watcher.before_read = [&] {
-    stalls = stalled.load();
-    while (stalled) std::this_thread::sleep_for(milliseconds{1});
+  struct gate {
+    std::atomic<bool> stalled{false};
+    std::atomic<bool> stalls{false};
+  };
+  const auto reader = std::make_shared<gate>();  // the watcher outlives this function
+  pair.source_options.watcher.before_read = [reader] {
+    reader->stalls = reader->stalled.load();
+    while (reader->stalled) std::this_thread::sleep_for(milliseconds{1});
   };
   pair.write("d/watched already", "w");
   pair.write("e/watched already", "w");
@@ -282,14 +285,14 @@ TEST_F(file_stream, lost_events_are_found_by_looking) {
   pair.expect_same();
   int limit = 0;
   std::ifstream("/proc/sys/fs/inotify/max_queued_events") >> limit;
-  stalled = true;
+  reader->stalled = true;
   pair.write("wake", "x");
-  ASSERT_TRUE(wait_until([&] { return stalls.load(); }, std::chrono::seconds{5}));
+  ASSERT_TRUE(wait_until([&] { return reader->stalls.load(); }, std::chrono::seconds{5}));
   for (int i = 0; i < limit / 3 + 100; ++i) pair.write("d/" + std::to_string(i), "x");  // three events each
   fs::rename(pair.at("d"), pair.at("renamed unheard"));
   pair.write("renamed unheard/late", "y");
   pair.write("e/unheard", "z");
-  stalled = false;
+  reader->stalled = false;
   follow_until_same();
 }
 
