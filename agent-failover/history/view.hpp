@@ -16,6 +16,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -39,6 +40,14 @@ class view {
   absl::Status read_page(std::uint32_t number, std::span<std::byte> page);
   // As many pages as fit, from `first` on; the same errors.
   absl::Status read_pages(std::uint32_t first, std::span<std::byte> pages);
+
+  // XOR over the hashes of its pages.
+  const sqlite::page_hash& combined() const;
+
+  // Every page but the one that SQLite never stores, each once, in the order in which they are had fastest.
+  // The same errors, and whatever `take` returns.
+  using sink = std::function<absl::Status(std::uint32_t first, std::span<const std::byte> pages)>;
+  absl::Status read_all(const sink& take);
 
   // To the next state. kOutOfRange: this is the newest one (it may be called again later).
   absl::Status advance();
