@@ -130,12 +130,13 @@ void supervisor::start(supervisor_actor::pointer self, const supervisor_surround
   const bool holds_addresses = !beginning.host_rebooted && holds(machine_);
   worker_->post([runner = runner_, right_is_ours, holds_addresses, rebooted = beginning.host_rebooted,
                  frozen = std::move(beginning.frozen), server = spec_.name()]() mutable {
-    if (!right_is_ours || rebooted) {
+    runner->adopt_running(holds_addresses, std::move(frozen));
+    // With the right here, a stand-in that runs has the database, whatever the boot id says.
+    if (!right_is_ours || (rebooted && !runner->stand_in_is_up())) {
       if (absl::Status opened = runner->open(); !opened.ok()) {
         log::error(server, "its copy cannot be opened: {}", message_of(opened));
       }
     }
-    runner->adopt_running(holds_addresses, std::move(frozen));
   });
   machine_.configured = options_of(spec_, settings_);
   happen(policy::happened(beginning.host_rebooted ? event_kind::host_rebooted : event_kind::restarted));

@@ -77,6 +77,7 @@ class step_runner {
   void probe_ahead(std::chrono::milliseconds time_left);
   // What must hold again after a restart of the daemon under a running stand-in.
   void adopt_running(bool addresses_held, std::vector<store::freeze_row> frozen);
+  bool stand_in_is_up() const { return stand_in_.up(); }
   void set_frozen(std::vector<store::freeze_row> frozen) { frozen_ = std::move(frozen); }
 
   replication& copies() { return copies_; }

@@ -390,10 +390,11 @@ bool database_watcher::follow_log() {
   caught_up_ = true;
   if (!log_) return false;
   auto outcome = log_->poll();
-  if (outcome == log_follower::result::nothing && !log_read_) {
-    if (log_->in_use()) {
+  const bool unrecovered = outcome == log_follower::result::unreadable && log_->awaits_recovery();
+  if (unrecovered || (!log_read_ && outcome == log_follower::result::nothing)) {
+    if (log_->in_use() && !unrecovered) {
       log_read_ = true;
-    } else if (nobody_connected()) {
+    } else if (unrecovered || nobody_connected()) {
       outcome = log_->read_by_chain();
       // A first connection that came meanwhile rebuilds the index from the same frames.
       if (outcome != log_follower::result::lost) log_read_ = true;
@@ -502,6 +503,7 @@ void database_watcher::safety_check(time_point now) {
   path_changed_ = true;
   if (stage_ == stage::rollback) rollback_.check(database_->value());
   schedule_verification();
+  const auto was_private_since = std::exchange(private_since_, {});
   if (!log_) return;
   open_index();
   log_->check_use();
@@ -512,14 +514,9 @@ void database_watcher::safety_check(time_point now) {
     log_read_ = false;  // a crashed application's log: what recovery would find in it counts
   }
   // The last connection's closing looks the same for a moment.
-  if (!index_is_private()) {
-    private_since_ = {};
-  } else if (private_since_ == time_point{}) {
-    private_since_ = now;
-  } else if (now - private_since_ > private_limit) {
-    private_since_ = {};
-    refuse(source_state::phase::refused, exclusive_reason);
-  }
+  if (!index_is_private()) return;
+  private_since_ = was_private_since == time_point{} ? now : was_private_since;
+  if (now - private_since_ > private_limit) refuse(source_state::phase::refused, exclusive_reason);
 }
 
 database_watcher::time_point database_watcher::step(time_point now) {

@@ -93,6 +93,11 @@ void log_follower::check_use() {
   }
 }
 
+bool log_follower::awaits_recovery() const {
+  return index_ && !index_is_initialised(index_.value()) &&
+         conflicting_lock(index_.value(), F_WRLCK, sqlite::shm_lock_write, 1) == F_UNLCK;
+}
+
 void log_follower::index_was_written() {
   struct ::stat status;
   if (!index_ || ::fstat(index_.value(), &status) != 0) return;

@@ -64,6 +64,9 @@ class log_follower {
   // The application is connected (as last seen).
   bool in_use() const { return authoritative_; }
   void check_use();
+  // The wal-index says nothing, and nobody is about to fill it: until a connection recovers it from the log,
+  // which each must before its first commit, what recovery would find is what is committed.
+  bool awaits_recovery() const;
 
  private:
   struct position {

@@ -17,6 +17,13 @@ std::optional<sqlite::wal_index_header> read_wal_index(int shm) {
   return sqlite::parse_wal_index(bytes);
 }
 
+bool index_is_initialised(int shm) {
+  std::array<std::byte, 2 * sqlite::wal_index_header_bytes> bytes{};
+  if (::pread(shm, bytes.data(), bytes.size(), 0) < 0) return true;
+  return bytes[sqlite::wal_index_is_init_offset] != std::byte{0} ||
+         bytes[sqlite::wal_index_header_bytes + sqlite::wal_index_is_init_offset] != std::byte{0};
+}
+
 index_use probe_index_use(int shm) {
   switch (conflicting_lock(shm, F_WRLCK, sqlite::shm_lock_dms, 1)) {
     case F_RDLCK:

@@ -14,6 +14,10 @@ namespace understudy::capture {
 // connection recovers, and when the file is too short: try again.
 std::optional<sqlite::wal_index_header> read_wal_index(int shm);
 
+// Whether either copy of the header claims to be filled. Both are zero from the moment at which a connection,
+// or whoever wrote to the log without it, wants it rebuilt, until that has happened.
+bool index_is_initialised(int shm);
+
 // Who holds the lock that every connection keeps while it has the wal-index open ("dead man's switch").
 enum class index_use {
   nobody,     // what the file says is a remnant: the next connection will rebuild it from the log

@@ -14,6 +14,7 @@ namespace understudy::sqlite {
 inline constexpr std::size_t wal_header_bytes = 32;
 inline constexpr std::size_t wal_frame_header_bytes = 24;
 inline constexpr std::size_t wal_index_header_bytes = 48;  // one copy; two stand at offset 0
+inline constexpr std::size_t wal_index_is_init_offset = 12;
 inline constexpr std::size_t wal_index_ckpt_info_offset =
     96;  // nBackfill, aReadMark[5], locks, nBackfillAttempted
 

@@ -2,9 +2,12 @@
 
 #include <fmt/core.h>
 #include <signal.h>
+#include <unistd.h>
 
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 
 #include "agent-failover/policy/codec.hpp"
 #include "tests/support/wait.hpp"
@@ -62,23 +65,26 @@ world_server::world_server(const std::string& directory, std::string its_name)
   application.add_start(replaced(replaced(script, "PLACE", place), "RUNS", primary.running_file()));
 }
 
+// By the environment it was started with: one that was killed at once has not written down its process id.
 std::vector<int> world_server::stand_ins() const {
   std::vector<int> running;
-  std::ifstream pids(place + "/pids");
-  for (int pid = 0; pids >> pid;) {
-    if (runs(pid)) running.push_back(pid);
+  for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
+    const int pid = std::atoi(entry.path().filename().c_str());
+    if (pid == 0 || ::getpgid(pid) != pid || !runs(pid)) continue;
+    std::ifstream file(entry.path() / "environ", std::ios::binary);
+    const std::string environment{std::istreambuf_iterator<char>(file), {}};
+    const auto database = environment.find("UNDERSTUDY_DB_MAIN=");
+    if (database == std::string::npos) continue;
+    if (std::string(environment.c_str() + database).find(place) != std::string::npos) running.push_back(pid);
   }
   return running;
 }
 
-bool world_server::stand_in_is_idle() const {
-  const auto last = [&](const char* file) {
-    std::ifstream pids(place + file);
-    int newest = 0;
-    for (int pid = 0; pids >> pid;) newest = pid;
-    return newest;
-  };
-  return last("/pids") != 0 && last("/pids") == last("/written");
+int world_server::stand_in_rows() const {
+  std::ifstream pids(place + "/written");
+  int count = 0;
+  for (int pid = 0; pids >> pid;) ++count;
+  return count;
 }
 
 void world_server::kill_stand_ins() const {

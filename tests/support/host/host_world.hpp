@@ -22,8 +22,8 @@ struct world_server {
   // Processes of its stand-in that run now.
   std::vector<int> stand_ins() const;
   void kill_stand_ins() const;
-  // The newest stand-in has written its row, closed the database and is idle.
-  bool stand_in_is_idle() const;
+  // Rows that its stand-ins have committed, as they say: each one when it starts.
+  int stand_in_rows() const;
 
   const std::string name;
   const std::string place;  // a directory of its own
