@@ -141,7 +141,7 @@ class capture_engine::implementation {
       // Each write of a busy application makes an event. To be woken by each would cost both of us more than
       // the short time until the next poll is worth.
       if (busy) {
-        wait(-1, wake_.value(), std::min(next, steady_clock::now() + options_.shortest_poll));
+        wait(-1, wake_.value(), std::min(next, steady_clock::now() + options_.longest_poll / 2));
       } else {
         wait(events_.descriptor(), wake_.value(), next);
       }

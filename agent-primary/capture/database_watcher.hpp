@@ -43,7 +43,7 @@ class database_watcher final : public event_receiver {
   // One turn, after all waiting events were delivered. Returns when the next one is due.
   time_point step(time_point now);
   time_point due() const { return due_; }
-  // Found news in its last turn: events may wait until it is due, which lets the kernel merge them.
+  // Found news lately: events may wait until it is due, which lets the kernel merge them.
   bool busy() const { return busy_turns_ > 0; }
   bool scanning() const { return image_->phase() == channel::source_state::phase::scanning; }
   // A scan that takes so long that it must not run before everybody else.
@@ -77,6 +77,7 @@ class database_watcher final : public event_receiver {
   void gap(const std::string& reason);
   void check_path();
   bool open_log(bool born);
+  void watch_log(bool watch);
   void open_index();
   void finish_log();
   void drop_log();

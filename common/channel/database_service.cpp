@@ -20,9 +20,9 @@ class server_call : public message_stream<Out, In> {
   using call = grpc::ServerReaderWriter<Response, Request>;
   server_call(grpc::ServerContext& context, call& stream) : context_{context}, call_{stream} {}
 
-  bool send(const Out& message) override {
+  bool send(Out message) override {
     Response response;
-    *response.mutable_message() = message;
+    *response.mutable_message() = std::move(message);
     return call_.Write(response);
   }
   void close() override { context_.TryCancel(); }

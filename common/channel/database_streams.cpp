@@ -52,10 +52,10 @@ class replicate_call final : public client_call<v1::ReplicateDatabaseRequest, v1
   }
   void open() { call_ = stub_->ReplicateDatabase(&context_); }
 
-  bool send(const v1::SinkMessage& message) override {
+  bool send(v1::SinkMessage message) override {
     v1::ReplicateDatabaseRequest request;
     request.set_catalog(std::exchange(catalog_, {}));
-    *request.mutable_message() = message;
+    *request.mutable_message() = std::move(message);
     return write(request);
   }
   bool receive(v1::SourceMessage& message) override {
@@ -85,9 +85,9 @@ class restore_call final : public client_call<v1::RestoreDatabaseRequest, v1::Re
     write(first_);  // the agent needs the catalog before it can say what it has
   }
 
-  bool send(const v1::SourceMessage& message) override {
+  bool send(v1::SourceMessage message) override {
     v1::RestoreDatabaseRequest request;
-    *request.mutable_message() = message;
+    *request.mutable_message() = std::move(message);
     return write(request);
   }
   bool receive(v1::SinkMessage& message) override {

@@ -11,7 +11,7 @@ class message_stream {
  public:
   virtual ~message_stream() = default;
   // Blocks while the other end does not read. False: the stream has ended.
-  virtual bool send(const Out& message) = 0;
+  virtual bool send(Out message) = 0;
   // Blocks until a message arrives. False: the stream has ended; a message that was read before is never
   // lost.
   virtual bool receive(In& message) = 0;

@@ -19,8 +19,8 @@ class compression_gauge {
   // How long a message of this size took to send. Small ones say nothing and are left out.
   void sent(std::size_t bytes, double seconds);
   bool pays() const { return seconds_per_byte_ * (1.0 - ratio_) > 1.0 / COMPRESSOR_SPEED; }
-  // True for one part in sixteen: measure() it.
-  bool sample_due() { return parts_++ % 16 == 0; }
+  // True for one part in sixteen of a wire so slow that compressing might pay: measure() it.
+  bool sample_due() { return seconds_per_byte_ > 1.0 / COMPRESSOR_SPEED && parts_++ % 16 == 0; }
   void measure(const std::string& pages);
 
  private:

@@ -88,7 +88,7 @@ void sink_runner::receive_all() {
 
 bool sink_runner::send_all() {
   while (auto message = session_.next()) {
-    if (!stream_.send(*message)) return false;
+    if (!stream_.send(*std::move(message))) return false;
   }
   return true;
 }

@@ -29,7 +29,7 @@ std::uint64_t limit_for(std::uint32_t pages, std::uint32_t page_size) {
   return 2 * std::uint64_t{pages} * page_size + SLACK;
 }
 
-bool all_below(const std::vector<page_image>& pages, std::uint64_t limit_bytes) {
+bool all_below(std::span<const page_image> pages, std::uint64_t limit_bytes) {
   return std::all_of(pages.begin(), pages.end(), [limit_bytes](const page_image& page) {
     return std::uint64_t{page.number} * page.bytes.size() <= limit_bytes;
   });
@@ -98,6 +98,8 @@ absl::Status sink_session::receive(const v1::SourceMessage& message, moment now)
       return on_heal_begin(message.heal_begin());
     case v1::SourceMessage::kPart:
       return on_part(message.part());
+    case v1::SourceMessage::kRun:
+      return on_run(message.run());
     case v1::SourceMessage::kHealEnd:
       return on_heal_end(message.heal_end());
     case v1::SourceMessage::kInStep:
@@ -216,19 +218,52 @@ absl::Status sink_session::on_heal_part(const v1::TransactionPart& part) {
   return judge(sink_.add_pages(page_size_, pages));
 }
 
-absl::Status sink_session::on_transaction_part(const v1::TransactionPart& part) {
-  // Have it already?
-  if (part.transaction() <= ended_) return absl::OkStatus();
-  // Have what it builds on?
-  if (part.transaction() != ended_ + 1) {
-    return want_heal(fmt::format("transaction {} follows {}", part.transaction(), ended_));
+absl::StatusOr<bool> sink_session::follows(std::uint64_t transaction, std::uint32_t page_size) {
+  if (transaction <= ended_) return false;  // have it already
+  if (transaction != ended_ + 1) {
+    UNDERSTUDY_RETURN_IF_ERROR(want_heal(fmt::format("transaction {} follows {}", transaction, ended_)));
+    return false;
   }
-  if (part.page_size() != page_size_)
-    return want_heal(fmt::format("page size {} after {}", part.page_size(), page_size_));
-  // Apply.
+  if (page_size != page_size_) {
+    UNDERSTUDY_RETURN_IF_ERROR(want_heal(fmt::format("page size {} after {}", page_size, page_size_)));
+    return false;
+  }
+  return true;
+}
+
+absl::Status sink_session::on_transaction_part(const v1::TransactionPart& part) {
+  UNDERSTUDY_ASSIGN_OR_RETURN(const bool wanted, follows(part.transaction(), part.page_size()));
+  if (!wanted) return absl::OkStatus();
   UNDERSTUDY_ASSIGN_OR_RETURN(const auto pages, decode_pages(part));
+  return take(part.transaction(), pages, part.has_end() ? &part.end() : nullptr);
+}
+
+absl::Status sink_session::on_run(const v1::TransactionRun& run) {
+  const v1::TransactionPart& part = run.part();
+  if (state_ != state::streaming || current_ != 0) return invalid("a run of transactions out of order");
+  std::uint64_t counted = 0;
+  for (const std::uint32_t each : run.pages_each()) counted += each;
+  if (part.transaction() == 0 || part.has_end() || run.pages_each_size() != run.ends_size() ||
+      counted != static_cast<std::uint64_t>(part.page_numbers_size())) {
+    return invalid(fmt::format("a run of {} transactions whose {} pages do not fit together", run.ends_size(),
+                               part.page_numbers_size()));
+  }
+  UNDERSTUDY_ASSIGN_OR_RETURN(const auto decoded, decode_pages(part));
+  std::span<const page_image> left = decoded;
+  for (int i = 0; i < run.ends_size() && state_ == state::streaming; ++i) {
+    const std::uint64_t transaction = part.transaction() + static_cast<std::uint64_t>(i);
+    const auto pages = left.first(run.pages_each(i));
+    left = left.subspan(pages.size());
+    UNDERSTUDY_ASSIGN_OR_RETURN(const bool wanted, follows(transaction, part.page_size()));
+    if (wanted) UNDERSTUDY_RETURN_IF_ERROR(take(transaction, pages, &run.ends(i)));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status sink_session::take(std::uint64_t transaction, std::span<const page_image> pages,
+                                const v1::TransactionEnd* end) {
   if (current_ == 0) {
-    current_ = part.transaction();
+    current_ = transaction;
     part_bytes_ = 0;
     bytes_limit_ = limit_for(sink_.state().database_pages, page_size_);
   }
@@ -236,19 +271,18 @@ absl::Status sink_session::on_transaction_part(const v1::TransactionPart& part) 
   if (part_bytes_ > bytes_limit_ || !all_below(pages, bytes_limit_))
     return want_heal("a transaction far larger than the database");
   if (const absl::Status status = sink_.add_pages(page_size_, pages); !status.ok()) return judge(status);
-  if (!part.has_end()) return absl::OkStatus();
-  const v1::TransactionEnd& end = part.end();
-  UNDERSTUDY_RETURN_IF_ERROR(check_size(end.database_pages()));
-  sink_.captured_at(from_wire(end.captured_at()));
-  const absl::Status status = sink_.end_transaction({.number = part.transaction(),
+  if (end == nullptr) return absl::OkStatus();
+  UNDERSTUDY_RETURN_IF_ERROR(check_size(end->database_pages()));
+  sink_.captured_at(from_wire(end->captured_at()));
+  const absl::Status status = sink_.end_transaction({.number = transaction,
                                                      .page_size = page_size_,
-                                                     .database_pages = end.database_pages(),
-                                                     .hash_before = from_wire(end.hash_before()),
-                                                     .hash_after = from_wire(end.hash_after())});
+                                                     .database_pages = end->database_pages(),
+                                                     .hash_before = from_wire(end->hash_before()),
+                                                     .hash_after = from_wire(end->hash_after())});
   if (!status.ok()) return judge(status);
   current_ = 0;
-  ended_ = part.transaction();
-  ended_captured_at_ = from_wire(end.captured_at());
+  ended_ = transaction;
+  ended_captured_at_ = from_wire(end->captured_at());
   progress_.source_number = std::max(progress_.source_number, ended_);
   return absl::OkStatus();
 }

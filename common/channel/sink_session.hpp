@@ -12,9 +12,11 @@
 #include <cstdint>
 #include <deque>
 #include <optional>
+#include <span>
 #include <string>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "common/channel/database_progress.hpp"
 #include "common/channel/database_sink.hpp"
 #include "common/channel/moment.hpp"
@@ -61,6 +63,13 @@ class sink_session {
   absl::Status on_part(const v1::TransactionPart& part);
   absl::Status on_heal_part(const v1::TransactionPart& part);
   absl::Status on_transaction_part(const v1::TransactionPart& part);
+  absl::Status on_run(const v1::TransactionRun& run);
+  // Whether pages of this transaction are to be taken: it is new, and builds on what is there. May want a
+  // heal.
+  absl::StatusOr<bool> follows(std::uint64_t transaction, std::uint32_t page_size);
+  // Takes pages of a transaction that follows; with `end` its last.
+  absl::Status take(std::uint64_t transaction, std::span<const page_image> pages,
+                    const v1::TransactionEnd* end);
   absl::Status on_heal_end(const v1::HealEnd& end);
   absl::Status on_in_step(const v1::InStep& in_step, moment now);
   absl::Status on_drained(const v1::SourceDrained& drained);

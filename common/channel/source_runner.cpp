@@ -21,16 +21,17 @@ struct source_runner::mailbox {
   std::mutex mutex;
   std::condition_variable changed;
   std::deque<v1::SinkMessage> messages;
-  bool woken = false;     // the capture has something
-  bool overflow = false;  // the other end floods us
-  bool ended = false;     // nothing more will be received
+  bool woken = false;       // the capture has something
+  bool collecting = false;  // ... and it may wait until the session's time
+  bool overflow = false;    // the other end floods us
+  bool ended = false;       // nothing more will be received
   bool stopped = false;
   bool drain = false;
 
   void wake() {
     const std::lock_guard lock{mutex};
     woken = true;
-    changed.notify_all();
+    if (!collecting) changed.notify_all();
   }
 };
 
@@ -98,22 +99,25 @@ absl::Status source_runner::work() {
     const moment at = now();
     for (const v1::SinkMessage& message : messages) UNDERSTUDY_RETURN_IF_ERROR(session_.receive(message, at));
     if (ended) return absl::OkStatus();
-    UNDERSTUDY_ASSIGN_OR_RETURN(const auto out, session_.next(at));
-    if (out) {
+    UNDERSTUDY_ASSIGN_OR_RETURN(auto out, session_.next(at));
+    const bool sending = out.has_value();
+    if (sending) {
+      const std::size_t bytes = out->ByteSizeLong();
       const auto before = std::chrono::steady_clock::now();
-      if (!stream_.send(*out)) return absl::OkStatus();
-      session_.sent(out->ByteSizeLong(),
-                    std::chrono::duration<double>(std::chrono::steady_clock::now() - before).count());
+      if (!stream_.send(*std::move(out))) return absl::OkStatus();
+      session_.sent(bytes, std::chrono::duration<double>(std::chrono::steady_clock::now() - before).count());
     }
     // After the sending: who hears of `drained` may adopt at once, and must not overtake the message.
     board_.post(session_.progress(), at.steady);
-    if (out) continue;
+    if (sending) continue;
     std::unique_lock lock{mailbox_->mutex};
+    mailbox_->collecting = session_.collecting(at);
     mailbox_->changed.wait_until(lock, std::min(session_.wake_at(), board_.due()), [this] {
       const mailbox& box = *mailbox_;
-      return box.woken || box.ended || box.stopped || !box.messages.empty() ||
+      return (box.woken && !box.collecting) || box.ended || box.stopped || !box.messages.empty() ||
              (box.drain && !session_.draining());
     });
+    mailbox_->collecting = false;
   }
 }
 

@@ -17,8 +17,12 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 using phase = database_progress::phase;
 
-constexpr milliseconds HEARTBEAT{1000};   // between messages; the receiver gives up after five of them
-constexpr milliseconds SOURCE_POLL{50};   // while the source is not ready
+constexpr milliseconds HEARTBEAT{1000};  // between messages; the receiver gives up after five of them
+constexpr milliseconds SOURCE_POLL{50};  // while the source is not ready
+// Between two messages with transactions. A busy application's commits then share the cost of a message,
+// which is some ten wake-ups in four threads; a commit after a pause leaves at once.
+constexpr std::chrono::microseconds COLLECT{500};
+constexpr int RUN_TRANSACTIONS = 1024;    // in one message: those of a batch of 1 KiB pages
 constexpr milliseconds REREAD_AFTER{2};   // pages that did not hash as the source says
 constexpr seconds STUCK_AFTER{10};        // a heal without a page sent: something is wrong with the source
 constexpr milliseconds FIRST_PAUSE{100};  // before a second heal in a row; doubles
@@ -43,6 +47,13 @@ v1::SourceStatus::Phase wire_phase(source_state::phase now) {
       return v1::SourceStatus::PHASE_REFUSED;
   }
   return v1::SourceStatus::PHASE_UNSPECIFIED;
+}
+
+void set_end(const captured_transaction& transaction, v1::TransactionEnd* out) {
+  out->set_database_pages(transaction.database_pages);
+  to_wire(transaction.hash_before, out->mutable_hash_before());
+  to_wire(transaction.hash_after, out->mutable_hash_after());
+  to_wire(transaction.captured_at, out->mutable_captured_at());
 }
 
 void set_image(std::uint32_t page_size, std::uint32_t pages, const sqlite::page_hash& hash,
@@ -136,6 +147,7 @@ source_session::message_or source_session::step(moment now) {
 
 source_session::message source_session::restart(const std::string& reason, moment now) {
   subscription_.reset();
+  held_.reset();
   comparison_.reset();
   outgoing_.reset();
   to_send_.clear();
@@ -217,7 +229,7 @@ source_session::message_or source_session::wait_for_source(moment now) {
 }
 
 source_session::message_or source_session::take_event(bool mark_only, moment now) {
-  source_event event = subscription_->next(AT_ONCE);
+  source_event event = held_ ? *std::exchange(held_, std::nullopt) : subscription_->next(AT_ONCE);
   switch (event.what) {
     case source_event::kind::nothing:
       return std::nullopt;
@@ -356,22 +368,60 @@ source_session::message source_session::transaction_part(std::uint64_t number) {
     to_send_.erase(page.number);
   }
   if (outgoing_sent_ == transaction.pages.size()) {
-    if (number != 0) {
-      v1::TransactionEnd& last = *part.mutable_end();
-      last.set_database_pages(transaction.database_pages);
-      to_wire(transaction.hash_before, last.mutable_hash_before());
-      to_wire(transaction.hash_after, last.mutable_hash_after());
-      to_wire(transaction.captured_at, last.mutable_captured_at());
-    }
-    position_ = transaction.number;
-    pages_ = transaction.database_pages;
-    hash_ = transaction.hash_after;
-    captured_at_ = transaction.captured_at;
+    if (number != 0) set_end(transaction, part.mutable_end());
+    contain(transaction);
     outgoing_.reset();
   }
   if (number == 0 && part.page_numbers().empty()) return std::nullopt;
   finish_part(part);
   return out;
+}
+
+void source_session::contain(const captured_transaction& transaction) {
+  position_ = transaction.number;
+  pages_ = transaction.database_pages;
+  hash_ = transaction.hash_after;
+  captured_at_ = transaction.captured_at;
+}
+
+source_session::message source_session::take_run(moment now) {
+  v1::SourceMessage out;
+  v1::TransactionRun& run = *out.mutable_run();
+  v1::TransactionPart& part = *run.mutable_part();
+  std::string& bytes = *part.mutable_pages();
+  bool full = false;
+  while (!full && run.ends_size() < RUN_TRANSACTIONS) {
+    if (!held_) held_ = subscription_->next(AT_ONCE);
+    if (held_->what != source_event::kind::transaction) break;
+    captured_transaction& transaction = held_->transaction;
+    full = bytes.size() + transaction.pages.size() * page_size_ > PART_BYTES;
+    if (full || transaction.page_size != page_size_) break;
+    if (run.ends_size() == 0) part.set_transaction(transaction.number);
+    for (page_image& page : transaction.pages) {
+      part.add_page_numbers(page.number);
+      if (bytes.empty()) {
+        bytes = std::move(page.bytes);
+      } else {
+        bytes += page.bytes;
+      }
+    }
+    run.add_pages_each(static_cast<std::uint32_t>(transaction.pages.size()));
+    set_end(transaction, run.add_ends());
+    contain(transaction);
+    held_.reset();
+  }
+  if (held_ && held_->what == source_event::kind::nothing) held_.reset();
+  if (run.ends_size() == 0) return std::nullopt;
+  last_event_ = now.steady;
+  if (!full) next_run_ = now.steady + COLLECT;
+  progress_.source_number = position_;
+  part.set_page_size(page_size_);
+  finish_part(part);
+  if (run.ends_size() > 1) return out;
+  v1::SourceMessage single;
+  part.mutable_end()->Swap(run.mutable_ends(0));
+  single.mutable_part()->Swap(&part);
+  return single;
 }
 
 source_session::message source_session::end_heal() {
@@ -392,10 +442,14 @@ void source_session::begin_streaming() {
 }
 
 source_session::message_or source_session::stream(moment now) {
-  if (!outgoing_) {
-    UNDERSTUDY_ASSIGN_OR_RETURN(message out, take_event(false, now));
-    if (out) return out;
+  if (outgoing_) return transaction_part(outgoing_->number);
+  if (now.steady < next_run_) {
+    wake_at_ = std::min(wake_at_, next_run_);
+    return std::nullopt;
   }
+  if (message run = take_run(now)) return run;
+  UNDERSTUDY_ASSIGN_OR_RETURN(message restarted, take_event(false, now));
+  if (restarted) return restarted;
   if (outgoing_) return transaction_part(outgoing_->number);
   if (!drain_wanted_) return std::nullopt;
   const auto quiet_at = last_event_ + options_.drain_quiet;

@@ -53,6 +53,11 @@ class source_session {
   absl::StatusOr<std::optional<v1::SourceMessage>> next(moment now);
   // Ask next() again at this time, if nothing else happens before.
   std::chrono::steady_clock::time_point wake_at() const { return wake_at_; }
+  // Transactions just left, and those that follow may wait for each other until wake_at(): news of the source
+  // are no reason to ask before.
+  bool collecting(moment now) const {
+    return state_ == state::streaming && !outgoing_ && now.steady < next_run_;
+  }
   // What a message cost, to judge whether compressing pays.
   void sent(std::size_t bytes, double seconds);
 
@@ -92,7 +97,12 @@ class source_session {
   // Takes the next event. A message: what is to be sent because of it (a restart). None: `outgoing_` may be
   // set.
   message_or take_event(bool mark_only, moment now);
+  // The transactions that wait, as many as one message takes. None: there are none, or the next thing to do
+  // is take_event()'s.
+  message take_run(moment now);
   void finish_part(v1::TransactionPart& part);
+  // Everything up to this transaction was given out to be sent.
+  void contain(const captured_transaction& transaction);
   void begin_streaming();
 
   database_source& source_;
@@ -111,6 +121,7 @@ class source_session {
   sqlite::page_hash hash_;       // at position_
   std::uint64_t position_ = 0;   // the last transaction taken from the subscription and sent whole
   std::chrono::system_clock::time_point captured_at_;  // of position_
+  std::optional<source_event> held_;                   // taken from the subscription, to be dealt with next
   std::optional<captured_transaction> outgoing_;       // being sent
   std::size_t outgoing_sent_ = 0;                      // of its pages
   std::string heal_reason_;
@@ -122,6 +133,7 @@ class source_session {
   std::chrono::steady_clock::time_point not_before_;     // the next comparison
   std::chrono::steady_clock::time_point last_progress_;  // of a heal
   std::chrono::steady_clock::time_point last_event_;     // the last transaction taken
+  std::chrono::steady_clock::time_point next_run_;  // not before: what is committed meanwhile goes together
   std::chrono::steady_clock::time_point last_sent_;
   std::chrono::steady_clock::time_point last_status_;
   std::optional<source_state::phase> status_sent_;

@@ -27,9 +27,9 @@ class server_call final : public channel::message_stream<Out, In> {
       : context_(context), call_(stream) {
     if (first.has_message()) first_ = std::move(*first.mutable_message());
   }
-  bool send(const Out& message) override {
+  bool send(Out message) override {
     Response response;
-    *response.mutable_message() = message;
+    *response.mutable_message() = std::move(message);
     return call_.Write(response);
   }
   bool receive(In& message) override {
@@ -65,8 +65,8 @@ class client_call final : public channel::message_stream<Out, In> {
     call_ = std::move(opened);
     if (introduce) call_->Write(std::exchange(next_, Request{}));
   }
-  bool send(const Out& message) override {
-    *next_.mutable_message() = message;
+  bool send(Out message) override {
+    *next_.mutable_message() = std::move(message);
     return call_->Write(std::exchange(next_, Request{}));
   }
   bool receive(In& message) override {

@@ -339,7 +339,7 @@ TEST(channel_grpc, a_refused_restore_and_a_refused_adoption_say_why) {
 // A stream on which nothing ever arrives until it is closed.
 class dead_stream final : public sink_stream {
  public:
-  bool send(const v1::SinkMessage&) override { return true; }
+  bool send(v1::SinkMessage) override { return true; }
   bool receive(v1::SourceMessage&) override {
     std::unique_lock lock{mutex_};
     changed_.wait(lock, [this] { return closed_; });
@@ -371,11 +371,11 @@ template <class Out, class In>
 class pipe_end final : public message_stream<Out, In> {
  public:
   pipe_end(pipe& shared, std::deque<Out>& out, std::deque<In>& in) : shared_{shared}, out_{out}, in_{in} {}
-  bool send(const Out& message) override {
+  bool send(Out message) override {
     std::unique_lock lock{shared_.mutex};
     shared_.changed.wait(lock, [this] { return shared_.closed || out_.size() < 4; });
     if (shared_.closed) return false;
-    out_.push_back(message);
+    out_.push_back(std::move(message));
     shared_.changed.notify_all();
     return true;
   }
