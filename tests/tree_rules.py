@@ -61,7 +61,8 @@ def includes_begin_at_the_root(path, text):
 
 # A process that opens a database with libsqlite and closes any other descriptor of that file loses SQLite's locks on
 # it (POSIX), so these folders, which hold descriptors of live databases, do without it.
-WITHOUT_LIBSQLITE = ("agent-primary/capture/", "agent-failover/history/", "agent-failover/replica/")
+WITHOUT_LIBSQLITE = ("agent-primary/capture/", "agent-failover/history/", "agent-failover/replica/",
+                     "agent-failover/rows/")
 # Plays back a stand-in's hot journal while no descriptor of the copy is open; only SQLite itself may judge one.
 MAY_OPEN_BY_LIBSQLITE = ("agent-failover/replica/database_copy.cpp",)
 
@@ -92,6 +93,7 @@ MAY_INCLUDE = {
     "agent-failover/policy/": ("agent-failover/policy/",),
     "agent-failover/replica/": ("agent-failover/replica/",),
     "agent-failover/store/": ("agent-failover/store/",),
+    "agent-failover/rows/": ("agent-failover/rows/",),
     "agent-failover/server/": ("agent-failover/server/", "agent-failover/history/", "agent-failover/link/",
                                "agent-failover/network/", "agent-failover/policy/", "agent-failover/replica/", "agent-failover/store/",
                                "agent-primary/application/", "agent-primary/capture/", "agent-primary/files/"),

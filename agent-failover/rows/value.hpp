@@ -45,7 +45,8 @@ enum class affinity {
 affinity affinity_of(std::string_view declared_type);
 value with_affinity(value v, affinity a);
 
-// Lone surrogates become U+FFFD, as SQLite has it; an odd last byte is dropped.
+// Lone surrogates become U+FFFD (SQLite makes something of them with what follows); an odd last byte is
+// dropped.
 std::string utf8_of_utf16(std::string_view bytes, bool big_endian);
 
 }  // namespace understudy::rows

@@ -13,7 +13,7 @@
 
 #include "agent-failover/rows/create_table.hpp"
 #include "agent-failover/rows/sql_tokens.hpp"
-#include "tests/unit/rows_recorder.hpp"
+#include "tests/support/rows/recorder.hpp"
 #include "tests/unit/rows_writer.hpp"
 
 namespace understudy::rows {
@@ -85,7 +85,8 @@ std::string quoted(const std::string& name) {
 content read_all(sqlite3* connection) {
   content all;
   ask(connection,
-      "SELECT l.name, l.wr, s.sql FROM pragma_table_list l JOIN sqlite_schema s ON s.name = l.name AND s.type = "
+      "SELECT l.name, l.wr, s.sql FROM pragma_table_list l JOIN sqlite_schema s ON s.name = l.name AND "
+      "s.type = "
       "'table' "
       "WHERE l.schema = 'main' AND s.rootpage > 0",
       [&](sqlite3_stmt* s) {
@@ -190,8 +191,8 @@ void add(outcome& to, const change& c) {
   }
 }
 
-// The same values where both have the column; where the number of columns is the same, by place. What a new column
-// has must be its default.
+// The same values where both have the column; where the number of columns is the same, by place. What a new
+// column has must be its default.
 bool same_row(const table_content& a, const std::vector<value>& old_row, const table_content& b,
               const std::vector<value>& new_row) {
   for (std::size_t i = 0; i < a.columns.size(); ++i) {

@@ -143,7 +143,7 @@ void random_writer::create_table() {
       continue;
     }
     if (i > 1 && one_in(9)) {
-      columns += fmt::format("{} {} GENERATED ALWAYS AS (c1 || {}) {}", c, any(types), i,
+      columns += fmt::format("{} {} GENERATED ALWAYS AS (quote(c1) || {}) {}", c, any(types), i,
                              one_in(2)   ? "STORED"
                              : one_in(2) ? "VIRTUAL"
                                          : "");
@@ -197,7 +197,7 @@ void random_writer::update(const target& t) {
 
 // Changes overflow pages and nothing else.
 void random_writer::write_into_blob(const target& t) {
-  if (!t.has_rowid) return;
+  if (!t.has_rowid || !how_.blob_writes) return;
   for (const column& c : t.columns) {
     if (!c.writable) continue;
     sqlite3_stmt* s = nullptr;

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "tests/unit/rows_recorder.hpp"
+#include "tests/support/rows/recorder.hpp"
 
 namespace understudy::rows::testing {
 
@@ -16,7 +16,8 @@ class random_writer {
  public:
   struct habits {
     bool ddl = true;
-    bool nul_bytes = true;  // in texts
+    bool nul_bytes = true;    // in texts
+    bool blob_writes = true;  // through sqlite3_blob, which fires no trigger
   };
   random_writer(recorder& database, std::uint64_t seed, habits how)
       : db_(database), random_(seed), how_(how) {}

@@ -1,4 +1,4 @@
-#include "tests/unit/rows_recorder.hpp"
+#include "tests/support/rows/recorder.hpp"
 
 #include <fmt/core.h>
 
