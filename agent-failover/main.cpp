@@ -8,6 +8,7 @@
 #include <cstdlib>
 
 #include "agent-failover/actors/root.hpp"
+#include "agent-failover/api/change_feed_service.hpp"
 #include "agent-failover/api/supervisor_service.hpp"
 #include "agent-failover/host_config.hpp"
 #include "common/actor/exit_deadline.hpp"
@@ -102,7 +103,8 @@ int main(int argc, char** argv) {
 
   api::supervisor_service supervisor(**daemon, (*daemon)->board());
   auto gate = api::make_gate_service(**daemon);
-  auto change_feed = api::make_change_feed_service();
+  auto change_feed = api::make_change_feed_service(
+      [&daemon = **daemon](const std::string& name) { return daemon.databases_of(name); });
   auto enrollment = api::make_enrollment_service();
   auto server =
       rpc::rpc_server::start({.listen = config->grpc_listen,

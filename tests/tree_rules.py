@@ -93,12 +93,12 @@ MAY_INCLUDE = {
     "agent-failover/policy/": ("agent-failover/policy/",),
     "agent-failover/replica/": ("agent-failover/replica/",),
     "agent-failover/store/": ("agent-failover/store/",),
-    "agent-failover/rows/": ("agent-failover/rows/",),
+    "agent-failover/rows/": ("agent-failover/rows/", "agent-failover/history/"),
     "agent-failover/server/": ("agent-failover/server/", "agent-failover/history/", "agent-failover/link/",
                                "agent-failover/network/", "agent-failover/policy/", "agent-failover/replica/", "agent-failover/store/",
                                "agent-primary/application/", "agent-primary/capture/", "agent-primary/files/"),
-    "agent-failover/api/": ("agent-failover/api/", "agent-failover/link/", "agent-failover/network/",
-                            "agent-failover/server/"),
+    "agent-failover/api/": ("agent-failover/api/", "agent-failover/history/", "agent-failover/link/",
+                            "agent-failover/network/", "agent-failover/rows/", "agent-failover/server/"),
     "agent-failover/ctl/": ("agent-failover/ctl/",),
 }
 

@@ -250,6 +250,15 @@ absl::StatusOr<supervisor_actor> root::find(const std::string& name) const {
   return found->second;
 }
 
+absl::StatusOr<std::vector<api::followed_database>> root::databases_of(const std::string& server) const {
+  std::lock_guard lock(mutex_);
+  const auto found = specs_.find(server);
+  if (found == specs_.end()) return api::no_such_server(server);
+  std::vector<api::followed_database> databases;
+  for (const auto& database : found->second.databases()) databases.push_back({database.catalog(), nullptr});
+  return databases;
+}
+
 absl::Status root::commit(store::changes changes) {
   auto done = std::make_shared<std::promise<bool>>();
   caf::scoped_actor asker{parts_->system};

@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "agent-failover/actors/primary_supervisor.hpp"
 #include "agent-failover/api/board.hpp"
+#include "agent-failover/api/change_feed_service.hpp"
 #include "agent-failover/api/control.hpp"
 #include "agent-failover/store/log_keeper.hpp"
 
@@ -45,6 +46,8 @@ class root final : public api::control {
   absl::StatusOr<std::vector<v1::ApplicationStatus>> command_application(
       const std::string& server, const std::string& application, v1::ApplicationCommand what) override;
   v1::AskToRunResponse ask_to_run(const v1::AskToRunRequest& request) override;
+  // With the history of each, if one is kept.
+  absl::StatusOr<std::vector<api::followed_database>> databases_of(const std::string& server) const;
 
  private:
   class parts;

@@ -2,7 +2,6 @@
 
 #include "agent-failover/api/supervisor_service.hpp"
 #include "agent-failover/api/unavailable.hpp"
-#include "understudy/v1/change_feed.grpc.pb.h"
 #include "understudy/v1/enrollment.grpc.pb.h"
 #include "understudy/v1/gate.grpc.pb.h"
 
@@ -23,18 +22,6 @@ class gate_service final : public v1::Gate::Service {
   control& control_;
 };
 
-class change_feed_service final : public v1::ChangeFeed::Service {
- public:
-  grpc::Status WatchRows(grpc::ServerContext*, const v1::WatchRowsRequest*,
-                         grpc::ServerWriter<v1::WatchRowsResponse>*) override {
-    return rpc::to_grpc(unavailable("the feed of row changes", "read the copy itself, read-only"));
-  }
-  grpc::Status WatchFiles(grpc::ServerContext*, const v1::WatchFilesRequest*,
-                          grpc::ServerWriter<v1::WatchFilesResponse>*) override {
-    return rpc::to_grpc(unavailable("the feed of file changes", "watch the copy's directory"));
-  }
-};
-
 class enrollment_service final : public v1::Enrollment::Service {
  public:
   grpc::Status Join(grpc::ServerContext*, const v1::JoinRequest*, v1::JoinResponse*) override {
@@ -51,9 +38,6 @@ class enrollment_service final : public v1::Enrollment::Service {
 
 std::unique_ptr<grpc::Service> make_gate_service(control& daemon) {
   return std::make_unique<gate_service>(daemon);
-}
-std::unique_ptr<grpc::Service> make_change_feed_service() {
-  return std::make_unique<change_feed_service>();
 }
 std::unique_ptr<grpc::Service> make_enrollment_service() {
   return std::make_unique<enrollment_service>();

@@ -95,8 +95,7 @@ std::string caller(const grpc::ServerContext& context);
 
 // The agent's question at its boot gate.
 std::unique_ptr<grpc::Service> make_gate_service(control& daemon);
-// ChangeFeed and Enrollment: declared, and answered with what to do instead.
-std::unique_ptr<grpc::Service> make_change_feed_service();
+// Enrollment: declared, and answered with what to do instead.
 std::unique_ptr<grpc::Service> make_enrollment_service();
 
 }  // namespace understudy::api

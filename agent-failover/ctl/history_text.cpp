@@ -75,6 +75,11 @@ std::string value_text(const v1::RowValue& value) {
     }
     case v1::RowValue::kBlob:
       return fmt::format("blob of {}", bytes_text(value.blob().size()));
+    case v1::RowValue::kRawText:
+      return fmt::format("text of {} that is no UTF-8", bytes_text(value.raw_text().size()));
+    case v1::RowValue::kOmitted:
+      return fmt::format("{} of {}, not sent", value.omitted().text() ? "text" : "blob",
+                         bytes_text(value.omitted().bytes()));
     case v1::RowValue::VALUE_NOT_SET:
       return "NULL";
   }
@@ -82,9 +87,17 @@ std::string value_text(const v1::RowValue& value) {
 }
 
 std::string row_change_line(const v1::WatchRowsResponse& change) {
+  if (change.kind() == v1::ROW_CHANGE_KIND_CURSOR) return {};
   auto line = fmt::format("{} {}.{} {}", time_text(change.committed_at()), change.catalog(), change.table(),
                           enum_text(v1::RowChangeKind_descriptor(), change.kind()));
-  if (change.rowid() != 0) line += fmt::format(" rowid={}", change.rowid());
+  if (change.has_schema()) {
+    const auto& schema = change.schema();
+    line += " " + schema.object();
+    if (!schema.old_name().empty()) line += " was " + schema.old_name();
+    if (!schema.sql_after().empty()) line += ": " + schema.sql_after();
+  }
+  if (!change.reason().empty()) line += ": " + change.reason();
+  if (change.has_rowid() || change.rowid() != 0) line += fmt::format(" rowid={}", change.rowid());
   return printable(line + columns_text(change)) + "\n";
 }
 

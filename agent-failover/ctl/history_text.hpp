@@ -17,6 +17,7 @@ std::string event_line(const v1::Event& event, const view& how);
 std::string log_line(const v1::LogLine& line, const view& how);
 
 // "2026-11-22 15:40:16 ctserver.users UPDATE rowid=7 name='new' (was name='old')": the columns that changed.
+// Empty when it is no change, only a cursor.
 std::string row_change_line(const v1::WatchRowsResponse& change);
 
 // "2026-11-22 15:40:16 /var/lib/pbx/vm PUT extn/7.wav 12 KiB".

@@ -132,7 +132,8 @@ verb_result changes(session& s, Request request, bool follow, std::string (*line
       }
       was_connected = true;
       if (!change.cursor().empty()) request.set_cursor(change.cursor());
-      UNDERSTUDY_RETURN_IF_ERROR(print_item(s, change, line(change)));
+      const auto text = line(change);
+      if (!text.empty() || s.json()) UNDERSTUDY_RETURN_IF_ERROR(print_item(s, change, text));
     }
     const auto status = stream->status();
     if (interrupted()) return absl::CancelledError("interrupted");
@@ -194,9 +195,10 @@ void add_history_verbs(CLI::App& root, session& s) {
   auto* verb = root.add_subcommand("changes", "row changes, or file changes, as they reach the copy");
   add_server_name(verb, &o->server);
   verb->add_flag("-f,--follow", o->follow, "follow live until interrupted; else end when it is quiet");
-  verb->add_option("--cursor", o->cursor, "from after this cursor (of an earlier -o json)");
+  verb->add_option("--cursor", o->cursor,
+                   "from after this cursor (of an earlier -o json), or from the \"oldest\" kept");
   auto* files = verb->add_flag("--files", o->files, "file changes instead of row changes");
-  verb->add_option("--catalog", o->catalog, "only this database")->excludes(files);
+  verb->add_option("--database,--catalog", o->catalog, "only this database")->excludes(files);
   verb->add_option("--table", o->tables, "only this table; may be repeated")
       ->allow_extra_args(false)
       ->excludes(files);

@@ -1,0 +1,262 @@
+// The feed of row changes over gRPC, out of a real history of a real copy.
+
+#include <fmt/core.h>
+#include <grpcpp/grpcpp.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <thread>
+
+#include "agent-failover/api/change_feed_service.hpp"
+#include "agent-failover/history/keeper.hpp"
+#include "agent-failover/replica/database_copy.hpp"
+#include "agent-failover/rows/row_cursor.hpp"
+#include "common/rpc/rpc_status.hpp"
+#include "common/status/status_text.hpp"
+#include "tests/support/rows/recorder.hpp"
+#include "tests/support/temporary_directory.hpp"
+#include "tests/support/wait.hpp"
+#include "understudy/v1/change_feed.grpc.pb.h"
+
+namespace understudy::api {
+namespace {
+
+using std::chrono::seconds;
+using lines = std::vector<std::string>;
+
+// A primary's database, its copy, and the copy's history.
+class followed {
+ public:
+  followed() {
+    std::filesystem::create_directory(place_.path() + "/copies");
+    options_.observer = past;
+    auto opened = replica::database_copy::open(
+        os::posix_file_system().open_root(place_.path() + "/copies").value(), "copy.db", options_);
+    EXPECT_TRUE(opened.ok()) << opened.status();
+    copy_ = *std::move(opened);
+  }
+
+  void begin(const std::string& sql) {
+    ASSERT_TRUE(primary.execute(sql)) << primary.error;
+    primary.step();
+    ASSERT_TRUE(copy_->begin_heal(channel::heal_way::new_file, primary.after.size).ok());
+    std::vector<std::uint32_t> all;
+    for (std::uint32_t page = 1; page <= primary.after.page_count(); ++page) all.push_back(page);
+    add(all);
+    ASSERT_TRUE(copy_->end_heal(primary.after.page_count(), register_).ok());
+    commit();
+  }
+
+  // One transaction, on both sides.
+  void run(const std::string& sql) {
+    ASSERT_TRUE(primary.execute(sql)) << primary.error;
+    ASSERT_TRUE(primary.step());
+    channel::transaction_header header;
+    header.number = ++number_;
+    header.page_size = primary.after.size;
+    header.database_pages = primary.after.page_count();
+    header.hash_before = register_;
+    std::vector<std::uint32_t> there;
+    for (const std::uint32_t page : primary.changed) {
+      if (page <= primary.after.page_count()) there.push_back(page);
+    }
+    add(there);
+    header.hash_after = register_;
+    const absl::Status ended = copy_->end_transaction(header);
+    ASSERT_TRUE(ended.ok()) << ended;
+    commit();
+  }
+
+  rows::testing::recorder primary{{}};
+
+ private:
+  void add(const std::vector<std::uint32_t>& numbers) {
+    std::vector<channel::page_image> images;
+    hashes_.resize(primary.after.page_count());
+    for (const std::uint32_t page : numbers) {
+      images.push_back({page, *primary.after.content[page - 1]});
+      hashes_.set(page, sqlite::hash_page(page, std::as_bytes(std::span(images.back().bytes))));
+    }
+    register_ = hashes_.combined();
+    ASSERT_TRUE(copy_->add_pages(primary.after.size, images).ok());
+  }
+  void commit() {
+    ASSERT_TRUE(copy_->commit_durably().ok());
+    ASSERT_TRUE(test::wait_until(
+        [&] {
+          const auto kept = past->range();
+          return kept.exists && kept.behind == 0;
+        },
+        seconds(20)));
+  }
+
+  test::temporary_directory place_{test::where::memory};
+  history::keeper keeper_{os::posix_file_system(), "server", place_.path() + "/history", {}};
+
+ public:
+  std::shared_ptr<history::recorder> past = keeper_.history_of("db");
+
+ private:
+  replica::copy_options options_;
+  std::unique_ptr<replica::database_copy> copy_;
+  sqlite::page_hash_array hashes_;
+  sqlite::page_hash register_;
+  std::uint64_t number_ = 0;
+};
+
+class rows_feed : public ::testing::Test {
+ protected:
+  rows_feed()
+      : service_(make_change_feed_service(
+            [this](const std::string& server) -> absl::StatusOr<std::vector<followed_database>> {
+              if (server != "pbx") return absl::NotFoundError("no such server");
+              return std::vector<followed_database>{{"db", database.past}, {"off", nullptr}};
+            })) {
+    grpc::ServerBuilder builder;
+    builder.RegisterService(service_.get());
+    server_ = builder.BuildAndStart();
+    stub_ = v1::ChangeFeed::NewStub(server_->InProcessChannel({}));
+  }
+
+  struct call {
+    grpc::ClientContext context;
+    std::unique_ptr<grpc::ClientReader<v1::WatchRowsResponse>> reader;
+    ~call() { context.TryCancel(); }
+  };
+  std::unique_ptr<call> watch(const std::string& cursor, std::vector<std::string> tables = {}) {
+    v1::WatchRowsRequest request;
+    request.set_server("pbx");
+    request.set_catalog("db");
+    request.set_cursor(cursor);
+    for (const auto& table : tables) request.add_tables(table);
+    auto begun = std::make_unique<call>();
+    begun->context.set_deadline(std::chrono::system_clock::now() + seconds(60));
+    begun->reader = stub_->WatchRows(&begun->context, request);
+    return begun;
+  }
+  // The next change, as a line, or how the call ended.
+  std::string next(call& from) {
+    while (from.reader->Read(&message)) {
+      if (message.kind() == v1::ROW_CHANGE_KIND_CURSOR) {
+        cursor_only = message.cursor();
+        continue;
+      }
+      return fmt::format("{} {} {}{}", v1::RowChangeKind_Name(message.kind()).substr(16), message.table(),
+                         message.rowid(), message.ends_transaction() ? "." : "");
+    }
+    ended = from.reader->Finish();
+    return fmt::format("ended {}", ended.error_code());
+  }
+  lines next(call& from, std::size_t count) {
+    lines all;
+    for (std::size_t i = 0; i < count; ++i) all.push_back(next(from));
+    return all;
+  }
+
+  followed database;
+  std::unique_ptr<grpc::Service> service_;
+  std::unique_ptr<grpc::Server> server_;
+  std::unique_ptr<v1::ChangeFeed::Stub> stub_;
+  v1::WatchRowsResponse message;
+  std::string cursor_only;
+  grpc::Status ended;
+};
+
+TEST_F(rows_feed, FollowsFromNowOnAndResumesInTheMiddleOfATransaction) {
+  database.begin(
+      "CREATE TABLE t (id INTEGER PRIMARY KEY, x TEXT); CREATE TABLE u (x); INSERT INTO t VALUES (1, 'old')");
+  auto live = watch("");
+  // It is there once it says where it stands.
+  ASSERT_TRUE(live->reader->Read(&message));
+  ASSERT_EQ(message.kind(), v1::ROW_CHANGE_KIND_CURSOR);
+  const std::string beginning = message.cursor();
+
+  database.run("INSERT INTO t VALUES (2, 'zwei'), (3, 'drei')");
+  database.run(
+      "BEGIN; UPDATE t SET x = 'neu' WHERE id = 1; DELETE FROM t WHERE id = 2; INSERT INTO u VALUES (7); "
+      "COMMIT");
+  EXPECT_EQ(next(*live, 2), (lines{"INSERT t 2", "INSERT t 3."}));
+  ASSERT_EQ(message.after_size(), 2);
+  EXPECT_EQ(message.after(1).column(), "x");
+  EXPECT_EQ(message.after(1).text(), "drei");
+  EXPECT_FALSE(message.several_transactions());
+  EXPECT_EQ(next(*live), "UPDATE t 1");
+  EXPECT_EQ(message.before(1).text(), "old");
+  EXPECT_EQ(message.after(1).text(), "neu");
+  const std::string middle = message.cursor();
+  EXPECT_EQ(next(*live, 2), (lines{"DELETE t 2", "INSERT u 1."}));
+  const std::string end = message.cursor();
+
+  EXPECT_EQ(next(*watch(middle), 2), (lines{"DELETE t 2", "INSERT u 1."}));
+  EXPECT_EQ(next(*watch(beginning), 2), (lines{"INSERT t 2", "INSERT t 3."}));
+  EXPECT_EQ(next(*watch(middle, {"U"})), "INSERT u 1.") << "for other tables the transaction comes whole";
+  auto later = watch(end);
+  database.run("DROP TABLE u");
+  EXPECT_EQ(next(*later, 2), (lines{"DELETE u 1", "DROP u 0."}));
+  EXPECT_EQ(message.schema().object(), "table");
+}
+
+TEST_F(rows_feed, BeginsAtTheOldestState) {
+  database.begin("CREATE TABLE t (x)");
+  database.run("INSERT INTO t VALUES (1)");
+  database.run("DELETE FROM t");
+  EXPECT_EQ(next(*watch("oldest"), 2), (lines{"INSERT t 1.", "DELETE t 1."}));
+}
+
+TEST_F(rows_feed, ASlowReaderHoldsNothingUp) {
+  database.begin("CREATE TABLE t (id INTEGER PRIMARY KEY, x TEXT)");
+  auto slow = watch("oldest");
+  // Far more than gRPC takes in advance.
+  for (int i = 0; i < 40; ++i) {
+    database.run(
+        fmt::format("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i < 200)"
+                    "INSERT INTO t SELECT {} + i, hex(zeroblob(500)) FROM n",
+                    i * 200));
+  }
+  EXPECT_EQ(database.past->range().behind, 0u);
+  for (int i = 1; i <= 8000; ++i) {
+    ASSERT_EQ(next(*slow), fmt::format("INSERT t {}{}", i, i % 200 == 0 ? "." : ""));
+  }
+}
+
+TEST_F(rows_feed, SaysWhatToDoWhenItCannotGoOn) {
+  database.begin("CREATE TABLE t (x)");
+  const auto refused = [&](const std::string& cursor) {
+    EXPECT_TRUE(next(*watch(cursor)).starts_with("ended")) << cursor;
+    return ended.error_code();
+  };
+  EXPECT_EQ(refused("nonsense"), grpc::StatusCode::INVALID_ARGUMENT);
+  const auto last = database.past->range().last;
+  const auto image = database.past->view_of(last).value()->combined().low;
+  EXPECT_EQ(refused(rows::to_text({{"db", {.state = last + 5, .image = image}}})),
+            grpc::StatusCode::OUT_OF_RANGE);
+  EXPECT_EQ(rpc::reason_of(rpc::from_grpc(ended)), "CURSOR_EXPIRED");
+  EXPECT_EQ(refused(rows::to_text({{"db", {.state = last, .image = image + 1}}})),
+            grpc::StatusCode::OUT_OF_RANGE);
+
+  v1::WatchRowsRequest request;
+  for (const auto& [server, catalog, code] : {std::tuple{"pbx", "off", grpc::StatusCode::FAILED_PRECONDITION},
+                                              {"pbx", "no", grpc::StatusCode::NOT_FOUND},
+                                              {"other", "", grpc::StatusCode::NOT_FOUND}}) {
+    request.set_server(server);
+    request.set_catalog(catalog);
+    grpc::ClientContext context;
+    auto reader = stub_->WatchRows(&context, request);
+    EXPECT_FALSE(reader->Read(&message));
+    EXPECT_EQ(reader->Finish().error_code(), code);
+  }
+}
+
+TEST(RowCursor, IsText) {
+  const rows::positions at{{"ctserver", {41, 0xfedcba9876543210, 3, 7}}, {"vm", {1, 2, 0, 0}}};
+  EXPECT_EQ(rows::to_text(at), "ctserver:29:fedcba9876543210:3:7,vm:1:2:0:0");
+  EXPECT_EQ(rows::parse_positions(rows::to_text(at)), at);
+  EXPECT_EQ(rows::parse_positions(""), rows::positions{});
+  for (const char* bad :
+       {"x", "a:1:2:3", "a:1:2:3:4:5", "a:g:2:3:4", ":1:2:3:4", "a:1:2:3:4,a:1:2:3:4", "a:1:2:3:4 "}) {
+    EXPECT_EQ(rows::parse_positions(bad), std::nullopt) << bad;
+  }
+}
+
+}  // namespace
+}  // namespace understudy::api
