@@ -4,18 +4,12 @@
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 
-#include <filesystem>
 #include <thread>
 
 #include "agent-failover/api/change_feed_service.hpp"
-#include "agent-failover/history/keeper.hpp"
-#include "agent-failover/replica/database_copy.hpp"
 #include "agent-failover/rows/row_cursor.hpp"
 #include "common/rpc/rpc_status.hpp"
-#include "common/status/status_text.hpp"
-#include "tests/support/rows/recorder.hpp"
-#include "tests/support/temporary_directory.hpp"
-#include "tests/support/wait.hpp"
+#include "tests/support/rows/followed_copy.hpp"
 #include "understudy/v1/change_feed.grpc.pb.h"
 
 namespace understudy::api {
@@ -24,93 +18,13 @@ namespace {
 using std::chrono::seconds;
 using lines = std::vector<std::string>;
 
-// A primary's database, its copy, and the copy's history.
-class followed {
- public:
-  followed() {
-    std::filesystem::create_directory(place_.path() + "/copies");
-    options_.observer = past;
-    auto opened = replica::database_copy::open(
-        os::posix_file_system().open_root(place_.path() + "/copies").value(), "copy.db", options_);
-    EXPECT_TRUE(opened.ok()) << opened.status();
-    copy_ = *std::move(opened);
-  }
-
-  void begin(const std::string& sql) {
-    ASSERT_TRUE(primary.execute(sql)) << primary.error;
-    primary.step();
-    ASSERT_TRUE(copy_->begin_heal(channel::heal_way::new_file, primary.after.size).ok());
-    std::vector<std::uint32_t> all;
-    for (std::uint32_t page = 1; page <= primary.after.page_count(); ++page) all.push_back(page);
-    add(all);
-    ASSERT_TRUE(copy_->end_heal(primary.after.page_count(), register_).ok());
-    commit();
-  }
-
-  // One transaction, on both sides.
-  void run(const std::string& sql) {
-    ASSERT_TRUE(primary.execute(sql)) << primary.error;
-    ASSERT_TRUE(primary.step());
-    channel::transaction_header header;
-    header.number = ++number_;
-    header.page_size = primary.after.size;
-    header.database_pages = primary.after.page_count();
-    header.hash_before = register_;
-    std::vector<std::uint32_t> there;
-    for (const std::uint32_t page : primary.changed) {
-      if (page <= primary.after.page_count()) there.push_back(page);
-    }
-    add(there);
-    header.hash_after = register_;
-    const absl::Status ended = copy_->end_transaction(header);
-    ASSERT_TRUE(ended.ok()) << ended;
-    commit();
-  }
-
-  rows::testing::recorder primary{{}};
-
- private:
-  void add(const std::vector<std::uint32_t>& numbers) {
-    std::vector<channel::page_image> images;
-    hashes_.resize(primary.after.page_count());
-    for (const std::uint32_t page : numbers) {
-      images.push_back({page, *primary.after.content[page - 1]});
-      hashes_.set(page, sqlite::hash_page(page, std::as_bytes(std::span(images.back().bytes))));
-    }
-    register_ = hashes_.combined();
-    ASSERT_TRUE(copy_->add_pages(primary.after.size, images).ok());
-  }
-  void commit() {
-    ASSERT_TRUE(copy_->commit_durably().ok());
-    ASSERT_TRUE(test::wait_until(
-        [&] {
-          const auto kept = past->range();
-          return kept.exists && kept.behind == 0;
-        },
-        seconds(20)));
-  }
-
-  test::temporary_directory place_{test::where::memory};
-  history::keeper keeper_{os::posix_file_system(), "server", place_.path() + "/history", {}};
-
- public:
-  std::shared_ptr<history::recorder> past = keeper_.history_of("db");
-
- private:
-  replica::copy_options options_;
-  std::unique_ptr<replica::database_copy> copy_;
-  sqlite::page_hash_array hashes_;
-  sqlite::page_hash register_;
-  std::uint64_t number_ = 0;
-};
-
 class rows_feed : public ::testing::Test {
  protected:
   rows_feed()
       : service_(make_change_feed_service(
             [this](const std::string& server) -> absl::StatusOr<std::vector<followed_database>> {
               if (server != "pbx") return absl::NotFoundError("no such server");
-              return std::vector<followed_database>{{"db", database.past}, {"off", nullptr}};
+              return std::vector<followed_database>{{"db", database.past()}, {"off", nullptr}};
             })) {
     grpc::ServerBuilder builder;
     builder.RegisterService(service_.get());
@@ -153,7 +67,7 @@ class rows_feed : public ::testing::Test {
     return all;
   }
 
-  followed database;
+  rows::testing::followed_copy database;
   std::unique_ptr<grpc::Service> service_;
   std::unique_ptr<grpc::Server> server_;
   std::unique_ptr<v1::ChangeFeed::Stub> stub_;
@@ -213,7 +127,7 @@ TEST_F(rows_feed, ASlowReaderHoldsNothingUp) {
                     "INSERT INTO t SELECT {} + i, hex(zeroblob(500)) FROM n",
                     i * 200));
   }
-  EXPECT_EQ(database.past->range().behind, 0u);
+  EXPECT_TRUE(database.wait_for_history());
   for (int i = 1; i <= 8000; ++i) {
     ASSERT_EQ(next(*slow), fmt::format("INSERT t {}{}", i, i % 200 == 0 ? "." : ""));
   }
@@ -226,8 +140,8 @@ TEST_F(rows_feed, SaysWhatToDoWhenItCannotGoOn) {
     return ended.error_code();
   };
   EXPECT_EQ(refused("nonsense"), grpc::StatusCode::INVALID_ARGUMENT);
-  const auto last = database.past->range().last;
-  const auto image = database.past->view_of(last).value()->combined().low;
+  const auto last = database.past()->range().last;
+  const auto image = database.past()->view_of(last).value()->combined().low;
   EXPECT_EQ(refused(rows::to_text({{"db", {.state = last + 5, .image = image}}})),
             grpc::StatusCode::OUT_OF_RANGE);
   EXPECT_EQ(rpc::reason_of(rpc::from_grpc(ended)), "CURSOR_EXPIRED");
