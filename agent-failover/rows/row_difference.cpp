@@ -31,7 +31,7 @@ bool visible(const column& c) {
   return !c.computed;
 }
 
-// A column as both tables know it; `none` where only one does.
+// A column as both tables have it.
 struct column_pair {
   std::size_t before = 0;
   std::size_t after = 0;
@@ -60,31 +60,40 @@ class comparison {
     cell where;
   };
 
-  // Values that both have: by place where the columns are the same but for their names, else by name.
+  // Columns that both have: those of the same name, and renamed ones, which are known by being the next
+  // without a partner between the same neighbours.
   void pair_columns() {
-    const auto& old_columns = before_.shape->columns;
-    const auto& new_columns = after_.shape->columns;
-    std::vector<const column*> old_visible, new_visible;
-    for (const column& c : old_columns) {
-      if (visible(c)) old_visible.push_back(&c);
+    std::vector<const column*> old_columns, new_columns;
+    for (const column& c : before_.shape->columns) {
+      if (visible(c)) old_columns.push_back(&c);
     }
-    for (const column& c : new_columns) {
-      if (visible(c)) new_visible.push_back(&c);
+    for (const column& c : after_.shape->columns) {
+      if (visible(c)) new_columns.push_back(&c);
     }
-    if (before_.shape->sql == after_.shape->sql || old_visible.size() == new_visible.size()) {
-      for (std::size_t i = 0; i < old_visible.size(); ++i) pairs_.push_back({i, i});
-      return;
+    absl::flat_hash_map<std::string, std::size_t> by_name;
+    for (std::size_t i = 0; i < old_columns.size(); ++i) by_name.emplace(lower_case(old_columns[i]->name), i);
+    std::vector<bool> kept(old_columns.size());
+    std::vector<std::optional<std::size_t>> partners(new_columns.size());
+    for (std::size_t j = 0; j < new_columns.size(); ++j) {
+      const auto same = by_name.find(lower_case(new_columns[j]->name));
+      if (same == by_name.end()) continue;
+      partners[j] = same->second;
+      kept[same->second] = true;
     }
-    for (std::size_t i = 0; i < old_visible.size(); ++i) {
-      for (std::size_t j = 0; j < new_visible.size(); ++j) {
-        if (same_name(old_visible[i]->name, new_visible[j]->name)) pairs_.push_back({i, j});
+    std::size_t i = 0, kept_before = 0, old_kept_before = 0;
+    for (std::size_t j = 0; j < new_columns.size(); ++j) {
+      if (partners[j]) {
+        ++kept_before;
+      } else {
+        for (; i < old_columns.size() && (kept[i] || old_kept_before < kept_before); ++i)
+          old_kept_before += kept[i];
+        if (i < old_columns.size() && old_kept_before == kept_before) partners[j] = i++;
       }
-    }
-    for (std::size_t j = 0; j < new_visible.size(); ++j) {
-      const bool known = std::any_of(old_visible.begin(), old_visible.end(), [&](const column* c) {
-        return same_name(c->name, new_visible[j]->name);
-      });
-      if (!known) added_.emplace_back(j, new_visible[j]->when_absent);
+      if (partners[j]) {
+        pairs_.push_back({*partners[j], j});
+      } else {
+        added_.emplace_back(j, new_columns[j]->when_absent);
+      }
     }
   }
 

@@ -191,23 +191,46 @@ void add(outcome& to, const change& c) {
   }
 }
 
-// The same values where both have the column; where the number of columns is the same, by place. What a new
-// column has must be its default.
-bool same_row(const table_content& a, const std::vector<value>& old_row, const table_content& b,
-              const std::vector<value>& new_row) {
+// For each column of the new table the one that it was: of the same name, or, between the same neighbours,
+// the next that has none (a renamed one).
+std::vector<int> former_columns(const table_content& a, const table_content& b) {
+  const auto kept = [](const table_content& t, const std::string& name) {
+    return std::any_of(t.columns.begin(), t.columns.end(),
+                       [&](const std::string& c) { return same_name(c, name); });
+  };
+  // By the number of kept columns before them.
+  std::map<std::size_t, std::vector<int>> gone;
+  std::size_t count = 0;
   for (std::size_t i = 0; i < a.columns.size(); ++i) {
-    std::size_t j = i;
-    if (a.columns.size() != b.columns.size()) {
-      j = 0;
-      while (j < b.columns.size() && !same_name(a.columns[i], b.columns[j])) ++j;
-      if (j == b.columns.size()) continue;
+    if (kept(b, a.columns[i])) {
+      ++count;
+    } else {
+      gone[count].push_back(static_cast<int>(i));
     }
-    if (old_row[i] != new_row[j]) return false;
   }
-  for (std::size_t j = 0; j < b.columns.size() && a.columns.size() != b.columns.size(); ++j) {
-    const bool added = std::none_of(a.columns.begin(), a.columns.end(),
-                                    [&](const std::string& c) { return same_name(c, b.columns[j]); });
-    if (added && new_row[j] != b.when_absent[j]) return false;
+  count = 0;
+  std::vector<int> former;
+  for (const std::string& name : b.columns) {
+    if (kept(a, name)) {
+      ++count;
+      std::size_t i = 0;
+      while (!same_name(a.columns[i], name)) ++i;
+      former.push_back(static_cast<int>(i));
+      continue;
+    }
+    auto& candidates = gone[count];
+    former.push_back(candidates.empty() ? -1 : candidates.front());
+    if (!candidates.empty()) candidates.erase(candidates.begin());
+  }
+  return former;
+}
+
+// The same values in the columns that both have, and the default in a new one.
+bool same_row(const std::vector<int>& former, const std::vector<value>& old_row, const table_content& b,
+              const std::vector<value>& new_row) {
+  for (std::size_t j = 0; j < former.size(); ++j) {
+    const value& was = former[j] < 0 ? b.when_absent[j] : old_row[static_cast<std::size_t>(former[j])];
+    if (new_row[j] != was) return false;
   }
   return true;
 }
@@ -217,11 +240,12 @@ void add_rows(outcome& to, const std::string& name, const table_content* a, cons
   const auto& old_rows = (a != nullptr ? *a : none).rows;
   const auto& new_rows = (b != nullptr ? *b : none).rows;
   const bool comparable = a == nullptr || b == nullptr || a->without_rowid == b->without_rowid;
+  const auto former = a != nullptr && b != nullptr ? former_columns(*a, *b) : std::vector<int>();
   for (const auto& [key, values] : old_rows) {
     const auto now = comparable ? new_rows.find(key) : new_rows.end();
     if (now == new_rows.end()) {
       to.rows[name].insert("- " + shown(key) + " = " + shown(values));
-    } else if (!same_row(*a, values, *b, now->second)) {
+    } else if (!same_row(former, values, *b, now->second)) {
       to.rows[name].insert("~ " + shown(now->first) + " = " + shown(values) + " -> " + shown(now->second));
     }
   }
