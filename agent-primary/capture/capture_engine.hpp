@@ -30,7 +30,9 @@ struct capture_options {
   std::chrono::milliseconds safety_poll{250};  // of an idle database: what inotify did not tell
   std::chrono::milliseconds longest_pin{100};  // then the application may reset its log and we heal
   std::chrono::microseconds scan_slice{1000};  // hashing between two polls of the log
-  std::chrono::hours verify_period{24};        // the whole file is compared with the hashes once in this time
+  // A database in rollback-journal mode that is locked exclusively for so long without a break is refused.
+  std::chrono::milliseconds exclusive_limit{10'000};
+  std::chrono::hours verify_period{24};  // the whole file is compared with the hashes once in this time
   std::uint64_t queue_limit_bytes = 64u << 20;  // per subscription; beyond it the subscriber gets a gap
 };
 
@@ -48,8 +50,9 @@ class capture_engine {
   // Its subscriptions end with `closed`. Nothing happens for an unknown path.
   void remove(const std::string& path);
 
-  // Compares the whole file with the hashes now. metrics().verify_rounds then grows by one, or `divergences`
-  // does; a divergence is healed like any gap. Nothing happens for an unknown path.
+  // Compares the whole file with the hashes now; metrics().verify_rounds then grows by one, and `divergences`
+  // by what was found. In WAL mode a page that is not as it was committed counts as damaged and is not
+  // delivered (captured_image.hpp). Nothing happens for an unknown path.
   void verify(const std::string& path);
 
   // Counters of one database since add(); all zero for an unknown path.

@@ -5,7 +5,7 @@
 
 namespace understudy::capture {
 
-// Counters of one captured database; they only grow, except the two marked as gauges.
+// Counters of one captured database; they only grow, except those marked as gauges.
 struct capture_metrics {
   std::uint64_t commits = 0;        // transactions captured from frames
   std::uint64_t frames = 0;         // frames read and verified
@@ -21,10 +21,12 @@ struct capture_metrics {
   std::chrono::microseconds longest_pin{0};
   std::uint64_t verified_pages = 0;  // of the database file, found as they were captured
   std::uint64_t verify_rounds = 0;   // times the whole file was verified
-  std::uint64_t divergences = 0;     // gaps because a page of the file was not as it was last committed
-  std::uint64_t lag_frames = 0;      // gauge: published by the application, not yet read
-  std::uint64_t log_frames = 0;      // gauge: frames in the present generation
-  std::uint64_t polls = 0;           // wal-index reads
+  std::uint64_t divergences = 0;     // pages of the file that were not as they were last committed
+  std::uint64_t damaged_pages =
+      0;  // gauge: of these, the ones that are so still; copies keep what was committed
+  std::uint64_t lag_frames = 0;  // gauge: published by the application, not yet read
+  std::uint64_t log_frames = 0;  // gauge: frames in the present generation
+  std::uint64_t polls = 0;       // wal-index reads
 };
 
 }  // namespace understudy::capture

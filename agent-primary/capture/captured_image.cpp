@@ -100,7 +100,8 @@ absl::StatusOr<channel::page_image> captured_image::read_page(std::uint32_t numb
   channel::page_image image{.number = number, .bytes = {}};
   constexpr int attempts = 16;  // each one meets a newer commit or checkpoint; the last reading counts anyway
   bool strict = false;
-  for (int attempt = 0; attempt < attempts; ++attempt) {
+  bool damaged = false;
+  for (int attempt = 0; attempt < attempts && !damaged; ++attempt) {
     place where;
     sqlite::page_hash expected;
     {
@@ -115,6 +116,8 @@ absl::StatusOr<channel::page_image> captured_image::read_page(std::uint32_t numb
       where = place_of(number);
       expected = hashes_.at(number);
       strict = strict_;
+      damaged = where.frame == 0 && damaged_.contains(number);
+      if (damaged) damage_wanted_.insert(number);
     }
     if (number == sqlite::lock_page(where.page_size)) {
       image.bytes.assign(where.page_size, '\0');
@@ -186,6 +189,8 @@ void captured_image::set_unavailable(source_state::phase phase, const std::strin
     hashes_ = {};
     frame_of_page_.clear();
     written_ = {};
+    damaged_.clear();
+    damage_wanted_.clear();
     database_.reset();
     log_.reset();
   }
@@ -225,11 +230,54 @@ void captured_image::add_scanned(std::uint32_t first, std::span<const sqlite::pa
 
 void captured_image::end_scan() {
   std::lock_guard lock(mutex_);
+  std::erase_if(damaged_, [this](const auto& one) {
+    const auto& [page, what] = one;
+    if (page > hashes_.size() || is_written_since_scan(page) || hashes_.at(page) != what.found) return true;
+    hashes_.set(page, what.committed);
+    return false;
+  });
   state_.now = source_state::phase::ready;
   state_.reason.clear();
   state_.total_bytes = std::uint64_t{state_.database_pages} * state_.page_size;
   state_.scanned_bytes = state_.total_bytes;
   written_ = {};
+}
+
+void captured_image::note_damage(std::uint32_t page, const sqlite::page_hash& found) {
+  std::lock_guard lock(mutex_);
+  damaged_.insert_or_assign(page, damage{hashes_.at(page), found});
+}
+
+void captured_image::forget_damage(std::uint32_t page) {
+  std::lock_guard lock(mutex_);
+  damaged_.erase(page);
+}
+
+void captured_image::forget_damage() {
+  std::lock_guard lock(mutex_);
+  damaged_.clear();
+  damage_wanted_.clear();
+}
+
+void captured_image::give_up_wanted_damage() {
+  log_transaction transaction;
+  {
+    std::lock_guard lock(mutex_);
+    for (const std::uint32_t page : damage_wanted_) {
+      if (!damaged_.contains(page) || frame_of_page_.contains(page)) continue;
+      std::string bytes;
+      if (!read_at(place_of(page), page, bytes)) continue;
+      transaction.frames.push_back(
+          {.page = page, .number = 0, .hash = sqlite::hash_page(page, bytes_of(bytes))});
+      transaction.page_bytes += bytes.size();
+      transaction.pages.push_back({.number = page, .bytes = std::move(bytes)});
+    }
+    damage_wanted_.clear();
+  }
+  if (transaction.frames.empty()) return;
+  transaction.page_size = state_.page_size;
+  transaction.commit_pages = state_.database_pages;
+  apply(transaction);
 }
 
 void captured_image::set_scanned(std::uint32_t pages) {
@@ -306,6 +354,7 @@ void captured_image::apply(log_transaction& transaction) {
     for (std::size_t i = 0; i < transaction.frames.size(); ++i) {
       const auto& frame = transaction.frames[i];
       if (frame.number != 0) frame_of_page_[frame.page] = frame.number;
+      if (!damaged_.empty()) damaged_.erase(frame.page);
       if (frame.page > transaction.commit_pages || frame.page == skipped) continue;
       hashes_.set(frame.page, frame.hash);
       if (!written_.empty()) written_[frame.page] = true;
@@ -329,6 +378,7 @@ void captured_image::apply(log_transaction& transaction) {
         if (deliverable) out.pages.push_back({.number = page, .bytes = std::move(bytes)});
       }
     }
+    damaged_.erase(damaged_.upper_bound(transaction.commit_pages), damaged_.end());
     state_.database_pages = transaction.commit_pages;
     out.hash_after = hashes_.combined();
     out.number = ++state_.number;

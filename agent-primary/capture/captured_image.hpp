@@ -5,8 +5,10 @@
 
 #include <atomic>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <span>
 #include <string>
 #include <utility>
@@ -66,6 +68,18 @@ class captured_image final : public channel::database_source,
   std::vector<std::uint32_t> take_retired() { return std::exchange(retired_, {}); }
   bool in_generation(std::uint32_t page) const { return frame_of_page_.contains(page); }
 
+  // The database file has something else in this page (`found`) than what was committed. The image keeps what
+  // was committed, so that a copy that has it keeps it, also when the file is read anew and nobody wrote the
+  // page since; a commit that writes the page, or another file, ends that.
+  void note_damage(std::uint32_t page, const sqlite::page_hash& found);
+  bool is_damaged(std::uint32_t page) const { return damaged_.contains(page); }
+  std::uint32_t damaged_pages() const { return static_cast<std::uint32_t>(damaged_.size()); }
+  void forget_damage();
+  void forget_damage(std::uint32_t page);
+  // A copy that has not got them needs damaged pages, and there is nothing better than what the file has:
+  // these become the image, as one more transaction.
+  void give_up_wanted_damage();
+
   // One more commit. A transaction without its pages ends the subscriptions. A frame with number 0 stands for
   // a page of the database file (rollback-journal mode).
   void apply(log_transaction& transaction);
@@ -104,6 +118,12 @@ class captured_image final : public channel::database_source,
   absl::flat_hash_map<std::uint32_t, std::uint32_t> frame_of_page_;
   void retire(std::size_t most);
 
+  struct damage {
+    sqlite::page_hash committed;
+    sqlite::page_hash found;
+  };
+  std::map<std::uint32_t, damage> damaged_;
+  mutable std::set<std::uint32_t> damage_wanted_;  // read by a copy that lacks the page
   bool strict_ = false;
   std::vector<std::uint32_t> retired_;  // the capture's thread only
   std::vector<bool> written_;  // pages that a transaction wrote since begin_scan; empty when none runs

@@ -35,10 +35,11 @@ constexpr int saturated_turns = 16;                // with news, more than witho
 // second. Each poll takes a processor from somebody, and news that come together travel together.
 constexpr int saturated_factor = 10;
 constexpr std::uint64_t many_frames = 48;  // in one turn: a larger log would be reset before we have read it
+constexpr std::uint64_t reported_divergences = 20;  // in the log, each; the counter has them all
 constexpr auto verify_slice = std::chrono::microseconds(500);
 
 constexpr const char* exclusive_reason =
-    "the application uses locking_mode=EXCLUSIVE, which keeps the wal-index to itself: set it to NORMAL";
+    "the application uses locking_mode=EXCLUSIVE, which keeps the database to itself: set it to NORMAL";
 
 bool same_file(const struct ::stat& a, const struct ::stat& b) {
   return a.st_dev == b.st_dev && a.st_ino == b.st_ino;
@@ -76,6 +77,7 @@ capture_metrics database_watcher::metrics() const {
 }
 
 void database_watcher::publish_metrics() {
+  metrics_.damaged_pages = image_->damaged_pages();
   std::lock_guard lock(metrics_mutex_);
   published_ = metrics_;
 }
@@ -149,6 +151,7 @@ void database_watcher::open_database() {
   if (status_.st_size == 0)
     return refuse(source_state::phase::absent, "the file is empty: no database was made in it yet");
   close_files();
+  if (image_->damaged_pages() != 0 && !same_file(status_, damage_file_)) image_->forget_damage();
   database_ = std::make_shared<const os::unique_fd>(std::move(file));
   database_watch_ = events_.watch_file(*this, database_->value(), IN_MODIFY | IN_ATTRIB);
   begin_scan(image_->state().reason);
@@ -169,10 +172,11 @@ void database_watcher::begin_scan(const std::string& reason) {
     return refuse(source_state::phase::refused,
                   "it is shorter than a SQLite header: check that it is a SQLite database");
   }
-  if (image_->phase() == source_state::phase::refused && index_is_private()) {
+  const auto header = sqlite::parse_database_header(bytes);
+  const bool refused = image_->phase() == source_state::phase::refused;
+  if (refused && (header && !header->wal_mode ? locked_exclusively() : index_is_private())) {
     return refuse(source_state::phase::refused, exclusive_reason);
   }
-  const auto header = sqlite::parse_database_header(bytes);
   if (!header) {
     return refuse(source_state::phase::refused,
                   "it is not a SQLite database, or an encrypted one: check the path in the configuration");
@@ -362,22 +366,37 @@ void database_watcher::schedule_verification() {
 bool database_watcher::index_is_private() const {
   struct ::stat status;
   return ::stat((real_path_ + "-wal").c_str(), &status) == 0 &&
-         ::stat((real_path_ + "-shm").c_str(), &status) != 0 &&
-         conflicting_lock(database_->value(), F_RDLCK, sqlite::db_shared_first, sqlite::db_shared_size) ==
-             F_WRLCK;
+         ::stat((real_path_ + "-shm").c_str(), &status) != 0 && locked_exclusively();
+}
+
+bool database_watcher::locked_exclusively() const {
+  return conflicting_lock(database_->value(), F_RDLCK, sqlite::db_shared_first, sqlite::db_shared_size) ==
+         F_WRLCK;
 }
 
 // Returns whether there is more to do at once.
 bool database_watcher::follow_rollback() {
   if (std::exchange(events_lost_, false)) rollback_.disturb();
   modified_outside_ = false;
-  switch (
-      rollback_.turn(*image_, database_->value(), real_path_ + "-journal", options_.scan_slice, buffer_)) {
+  const auto outcome =
+      rollback_.turn(*image_, database_->value(), real_path_ + "-journal", options_.scan_slice, buffer_);
+  const bool locked = outcome == rollback_follower::result::waiting && locked_exclusively();
+  if (!locked) exclusive_since_ = {};
+  switch (outcome) {
     case rollback_follower::result::idle:
       return false;
-    case rollback_follower::result::waiting:
-      active_until_ = steady_clock::now() + options_.active_for;  // the end of a lock makes no event
+    case rollback_follower::result::waiting: {
+      const auto now = steady_clock::now();
+      if (locked && exclusive_since_ == time_point{}) exclusive_since_ = now;
+      if (locked && now - exclusive_since_ > options_.exclusive_limit) {
+        exclusive_since_ = {};
+        ++metrics_.gaps;
+        refuse(source_state::phase::refused, exclusive_reason);
+        return false;
+      }
+      active_until_ = now + options_.active_for;  // the end of a lock makes no event
       return false;
+    }
     case rollback_follower::result::working:
       return true;
     case rollback_follower::result::settled:
@@ -443,6 +462,7 @@ bool database_watcher::settle() {
   const unsigned modified = std::exchange(modified_lifetimes_, 0);
   const unsigned captured = std::exchange(captured_lifetimes_, 0);
   if (std::exchange(modified_outside_, false)) {
+    image_->forget_damage();
     gap("the database file was written while it had no write-ahead log");
     return false;
   }
@@ -492,20 +512,28 @@ void database_watcher::verify_turn() {
   const std::uint32_t skipped = sqlite::lock_page(image_->page_size());
   while (!unverified_.empty() && steady_clock::now() < stop) {
     const std::uint32_t page = unverified_.back();
-    const bool comparable = page <= image_->pages() && page != skipped && !image_->in_generation(page);
-    if (comparable &&
-        hash_in_file(database_->value(), page, image_->page_size(), buffer_) != image_->hash_of(page)) {
+    unverified_.pop_back();
+    if (page > image_->pages() || page == skipped || image_->in_generation(page)) continue;
+    const auto found = hash_in_file(database_->value(), page, image_->page_size(), buffer_);
+    if (found == image_->hash_of(page)) {
+      verify_failures_ = 0;
+      ++metrics_.verified_pages;
+      if (image_->is_damaged(page)) image_->forget_damage(page);
+      continue;
+    }
+    if (image_->is_damaged(page)) continue;
+    if (++verify_failures_ < verify_attempts) {
       // The writer of the page may have been quicker than our reading of its commit: come again after that.
-      if (++verify_failures_ >= verify_attempts) {
-        ++metrics_.divergences;
-        log::warning(path_, "page {} of the database file is not as it was last committed", page);
-        gap(fmt::format("page {} of the database file is not as it was last committed", page));
-      }
+      unverified_.push_back(page);
       return;
     }
     verify_failures_ = 0;
-    if (comparable) ++metrics_.verified_pages;
-    unverified_.pop_back();
+    damage_file_ = status_;
+    image_->note_damage(page, found);
+    if (++metrics_.divergences <= reported_divergences) {
+      log::error(path_, "page {} of the database file is not as it was last committed; copies keep what was",
+                 page);
+    }
   }
 }
 
@@ -550,6 +578,7 @@ database_watcher::time_point database_watcher::step(time_point now) {
       scan_turn();
       busy = busy || log_read_;
     } else if (whole && stage_ == stage::following) {
+      image_->give_up_wanted_damage();
       verify_turn();
       busy = busy || !unverified_.empty() || verify_until_ != 0;
     }

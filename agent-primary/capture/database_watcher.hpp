@@ -92,6 +92,7 @@ class database_watcher final : public event_receiver {
   void safety_check(time_point now);
   bool nobody_connected() const;
   bool index_is_private() const;
+  bool locked_exclusively() const;
   void wake();
   void publish_metrics();
 
@@ -126,6 +127,7 @@ class database_watcher final : public event_receiver {
   bool log_read_ = false;  // its beginning is read: the scan may go on
   time_point log_unreadable_since_{};
   time_point private_since_{};
+  time_point exclusive_since_{};
   lifetime lifetime_;
   unsigned modified_lifetimes_ = 0;  // ended since the last settling, with the database file written
   unsigned captured_lifetimes_ = 0;  // ended likewise, and read out, with commits
@@ -137,6 +139,7 @@ class database_watcher final : public event_receiver {
   bool scanned_ = false;
   std::vector<std::uint32_t> unverified_;
   unsigned verify_failures_ = 0;
+  struct ::stat damage_file_ {};  // in which damaged pages were found
   std::atomic<bool> verify_now_{false};
   std::uint32_t verify_next_ = 1;   // page of the round through the whole file
   std::uint32_t verify_until_ = 0;  // to be verified without delay

@@ -299,6 +299,12 @@ class mirror {
     for (const auto& page : pages_) out.write(page.data(), static_cast<std::streamsize>(page.size()));
   }
 
+  // The same copy, of a source of another life.
+  void use(std::shared_ptr<channel::database_source> source) {
+    subscription_.reset();
+    source_ = std::move(source);
+  }
+
   std::function<void(const channel::captured_transaction&)> on_transaction;
   channel::source_subscription& subscription() { return *subscription_; }
   bool attached() const { return subscription_ != nullptr; }

@@ -456,34 +456,6 @@ TEST_F(CaptureTraps, TheMirrorFindsAnAlteredPage) {
   copy.expect_equals(path);
 }
 
-// A page of the file that nobody committed, as SQLite's WAL-reset defect or a bad disk leaves it, is found.
-TEST_F(CaptureTraps, VerifyingFindsAPageThatNobodyCommitted) {
-  make_database(path, "", 2000);
-  scripted script(path, {"INSERT INTO t(a) VALUES(1)"});
-  script.start();
-  auto engine = start_engine();
-  auto source = engine->add(path);
-  mirror copy(source);
-  ASSERT_TRUE(copy.attach());
-  script.next();
-  engine->verify(path);
-  ASSERT_TRUE(eventually([&] { return engine->metrics(path).verify_rounds == 1; }));
-  EXPECT_EQ(engine->metrics(path).divergences, 0u);
-  ASSERT_TRUE(eventually([&] { return copy.drain(1ms) && copy.transactions() == 1; }));
-  EXPECT_GE(engine->metrics(path).verified_pages + 5, source->state().database_pages);
-  {
-    std::fstream file(path, std::ios::binary | std::ios::in | std::ios::out);
-    file.seekp(20 * 4096 + 2000);
-    file.put('\x55').put('\x56').put('\x57');
-  }
-  engine->verify(path);
-  ASSERT_TRUE(eventually([&] { return engine->metrics(path).divergences == 1; }));
-  ASSERT_TRUE(eventually([&] { return !copy.drain(1ms); }));
-  EXPECT_THAT(copy.reason(), testing::HasSubstr("page 21 "));
-  ASSERT_TRUE(copy.attach());
-  EXPECT_EQ(copy.healed_pages(), 1u);
-}
-
 TEST_F(CaptureFiles, RemovingADatabaseClosesItsSubscriptions) {
   make_database(path);
   auto engine = start_engine();

@@ -135,7 +135,8 @@ TEST(CaptureWal, ScansWhileTheApplicationWrites) {
       auto engine = start_engine(options);
       mirror copy(engine->add(path));
       ASSERT_TRUE(copy.attach(30s));
-      // Pages that were fetched may be newer than the base: in step is what was drained after it was attached.
+      // Pages that were fetched may be newer than the base: in step is what was drained after it was
+      // attached.
       const auto end = steady_clock::now() + 50ms;
       for (bool drained = false; !drained || steady_clock::now() < end;) {
         drained = copy.drain(1ms);
