@@ -64,7 +64,7 @@ class capture_engine::implementation {
     std::lock_guard lock(mutex_);
     auto& watcher = watchers_[path];
     if (!watcher) {
-      watcher = std::make_shared<database_watcher>(path, options_, events_, buffer_);
+      watcher = std::make_shared<database_watcher>(path, options_, events_, buffer_, databases_);
       changed_ = true;
       signal();
     }
@@ -83,7 +83,10 @@ class capture_engine::implementation {
 
   void verify(const std::string& path) {
     std::lock_guard lock(mutex_);
-    if (const auto it = watchers_.find(path); it != watchers_.end()) it->second->verify();
+    const auto it = watchers_.find(path);
+    if (it == watchers_.end()) return;
+    it->second->verify();
+    signal();
   }
 
   capture_metrics metrics(const std::string& path) const {
@@ -110,6 +113,7 @@ class capture_engine::implementation {
       removed.swap(removed_);
       active.clear();
       for (const auto& [path, watcher] : watchers_) active.push_back(watcher);
+      databases_ = active.size();
     }
     for (const auto& watcher : removed) watcher->close();
   }
@@ -154,6 +158,7 @@ class capture_engine::implementation {
   const capture_options options_;
   event_queue events_;             // the thread's
   std::vector<std::byte> buffer_;  // the thread's
+  std::size_t databases_ = 0;      // the thread's
   os::unique_fd wake_;
   std::atomic<bool> stop_{false};
   std::atomic<bool> real_time_{false};

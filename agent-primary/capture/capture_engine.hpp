@@ -26,8 +26,9 @@ struct capture_options {
   std::chrono::microseconds shortest_poll{
       50};  // of an active database's wal-index; doubles up to longest_poll
   std::chrono::microseconds longest_poll{1000};
-  std::chrono::milliseconds active_for{25};    // polled this long after the last sign of life, then inotify
-  std::chrono::milliseconds safety_poll{250};  // of an idle database: what inotify did not tell
+  std::chrono::milliseconds active_for{25};  // polled this long after the last sign of life, then inotify
+  std::chrono::milliseconds safety_poll{
+      250};  // of an idle database: what inotify did not tell; many share the time
   std::chrono::milliseconds longest_pin{100};  // then the application may reset its log and we heal
   std::chrono::microseconds scan_slice{1000};  // hashing between two polls of the log
   // A database in rollback-journal mode that is locked exclusively for so long without a break is refused.

@@ -28,15 +28,14 @@ constexpr std::uint32_t directory_events =
     IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR;
 constexpr auto unreadable_limit = std::chrono::seconds(2);  // a recovery of a large log takes some 100 ms
 constexpr auto private_limit = std::chrono::seconds(1);
+constexpr milliseconds safety_share{
+    4};  // per database: a check costs some 10 us, of 1,000 databases 0.3 % of a core
 constexpr milliseconds longest_rescan_delay{250};  // while a database keeps changing under its scan
-constexpr unsigned verify_attempts = 5;            // readings, each after all events and frames so far
 constexpr int saturated_turns = 16;                // with news, more than without
 // Of the shortest poll while saturated: 500 us, a twentieth of a usual generation's life at 40,000 commits a
 // second. Each poll takes a processor from somebody, and news that come together travel together.
 constexpr int saturated_factor = 10;
 constexpr std::uint64_t many_frames = 48;  // in one turn: a larger log would be reset before we have read it
-constexpr std::uint64_t reported_divergences = 20;  // in the log, each; the counter has them all
-constexpr auto verify_slice = std::chrono::microseconds(500);
 
 constexpr const char* exclusive_reason =
     "the application uses locking_mode=EXCLUSIVE, which keeps the database to itself: set it to NORMAL";
@@ -52,11 +51,12 @@ os::unique_fd open_for_reading(const std::string& path) {
 }  // namespace
 
 database_watcher::database_watcher(std::string path, const capture_options& options, event_queue& events,
-                                   std::vector<std::byte>& buffer)
+                                   std::vector<std::byte>& buffer, const std::size_t& databases)
     : path_(std::move(path)),
       options_(options),
       events_(events),
       buffer_(buffer),
+      databases_(databases),
       image_(std::make_shared<captured_image>(options.queue_limit_bytes)),
       interval_(options.shortest_poll) {}
 
@@ -340,28 +340,6 @@ bool database_watcher::nobody_connected() const {
          F_UNLCK;
 }
 
-void database_watcher::schedule_verification() {
-  if (stage_ == stage::rollback && verify_now_.exchange(false)) {
-    rollback_.disturb();  // there each comparison is of the whole file
-    return wake();
-  }
-  if (stage_ != stage::following || verify_until_ != 0) return;
-  if (verify_now_.exchange(false)) {
-    verify_next_ = 1;
-    verify_until_ = image_->pages();
-    return wake();
-  }
-  verify_credit_ += image_->pages() * (std::chrono::duration<double>(options_.safety_poll) /
-                                       std::chrono::duration<double>(options_.verify_period));
-  for (; verify_credit_ >= 1; --verify_credit_, ++verify_next_) {
-    if (verify_next_ > image_->pages()) {
-      verify_next_ = 1;
-      ++metrics_.verify_rounds;
-    }
-    unverified_.push_back(verify_next_);
-  }
-}
-
 // A connection with locking_mode=EXCLUSIVE keeps its wal-index in memory, and the database locked.
 bool database_watcher::index_is_private() const {
   struct ::stat status;
@@ -388,7 +366,9 @@ bool database_watcher::follow_rollback() {
     case rollback_follower::result::waiting: {
       const auto now = steady_clock::now();
       if (locked && exclusive_since_ == time_point{}) exclusive_since_ = now;
-      if (locked && now - exclusive_since_ > options_.exclusive_limit) {
+      // A transaction that the disk holds up has its journal.
+      if (locked && now - exclusive_since_ > options_.exclusive_limit &&
+          !has_hot_journal(real_path_ + "-journal")) {
         exclusive_since_ = {};
         ++metrics_.gaps;
         refuse(source_state::phase::refused, exclusive_reason);
@@ -493,55 +473,15 @@ void database_watcher::scan_turn() {
   scanned_ = scanner_.turn(*image_, database_->value(), options_.scan_slice, buffer_);
 }
 
-// What ended generations wrote must by now stand in the database file: this is where commits that nobody
-// could see, and SQLite's WAL-reset defect (before 3.51.3), come to light.
-void database_watcher::verify_turn() {
-  for (const std::uint32_t page : image_->take_retired()) unverified_.push_back(page);
-  if (unverified_.empty() && verify_until_ != 0) {
-    constexpr std::uint32_t batch = 256;
-    for (std::uint32_t i = 0; i < batch && verify_next_ <= verify_until_; ++i)
-      unverified_.push_back(verify_next_++);
-    if (unverified_.empty()) {
-      verify_until_ = 0;
-      verify_next_ = 1;
-      ++metrics_.verify_rounds;
-    }
-  }
-  if (unverified_.empty()) return;
-  const auto stop = steady_clock::now() + verify_slice;
-  const std::uint32_t skipped = sqlite::lock_page(image_->page_size());
-  while (!unverified_.empty() && steady_clock::now() < stop) {
-    const std::uint32_t page = unverified_.back();
-    unverified_.pop_back();
-    if (page > image_->pages() || page == skipped || image_->in_generation(page)) continue;
-    const auto found = hash_in_file(database_->value(), page, image_->page_size(), buffer_);
-    if (found == image_->hash_of(page)) {
-      verify_failures_ = 0;
-      ++metrics_.verified_pages;
-      if (image_->is_damaged(page)) image_->forget_damage(page);
-      continue;
-    }
-    if (image_->is_damaged(page)) continue;
-    if (++verify_failures_ < verify_attempts) {
-      // The writer of the page may have been quicker than our reading of its commit: come again after that.
-      unverified_.push_back(page);
-      return;
-    }
-    verify_failures_ = 0;
-    damage_file_ = status_;
-    image_->note_damage(page, found);
-    if (++metrics_.divergences <= reported_divergences) {
-      log::error(path_, "page {} of the database file is not as it was last committed; copies keep what was",
-                 page);
-    }
-  }
-}
-
 void database_watcher::safety_check(time_point now) {
-  next_safety_ = now + options_.safety_poll;
+  next_safety_ = now + std::max<steady_clock::duration>(options_.safety_poll, databases_ * safety_share);
+  // Together with others', so that many idle databases do not wake the thread one by one.
+  next_safety_ += options_.safety_poll - next_safety_.time_since_epoch() % options_.safety_poll;
+  const auto since_last = last_safety_ == time_point{} ? time_point::duration{} : now - last_safety_;
+  last_safety_ = now;
   path_changed_ = true;
   if (stage_ == stage::rollback) rollback_.check(database_->value());
-  schedule_verification();
+  schedule_verification(since_last);
   const auto was_private_since = std::exchange(private_since_, {});
   if (!log_) return;
   open_index();
@@ -559,7 +499,9 @@ void database_watcher::safety_check(time_point now) {
 }
 
 database_watcher::time_point database_watcher::step(time_point now) {
-  if (now >= next_safety_) safety_check(now);
+  const bool asked = verify_asked_.exchange(false);
+  verify_now_ = verify_now_ || asked;
+  if (now >= next_safety_ || asked) safety_check(now);
   if (path_changed_) stage_ == stage::waiting ? open_database() : check_path();
   bool busy = false;
   const std::uint64_t frames_before = metrics_.frames;

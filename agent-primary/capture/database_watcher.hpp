@@ -29,20 +29,20 @@ class database_watcher final : public event_receiver {
  public:
   using time_point = std::chrono::steady_clock::time_point;
 
-  // `events` and `buffer` belong to the thread and outlive the watcher.
+  // `events`, `buffer` and `databases` (how many there are) belong to the thread and outlive the watcher.
   database_watcher(std::string path, const capture_options& options, event_queue& events,
-                   std::vector<std::byte>& buffer);
+                   std::vector<std::byte>& buffer, const std::size_t& databases);
   ~database_watcher() override;
 
   const std::shared_ptr<captured_image>& image() const { return image_; }
   const std::string& path() const { return path_; }
   capture_metrics metrics() const;       // any thread
-  void verify() { verify_now_ = true; }  // any thread; begins with the next safety poll
+  void verify() { verify_asked_ = true; }  // any thread; the engine's thread has to be woken
 
   void on_event(int watch, std::uint32_t mask, std::string_view name) override;
   // One turn, after all waiting events were delivered. Returns when the next one is due.
   time_point step(time_point now);
-  time_point due() const { return due_; }
+  time_point due() const { return verify_asked_ ? time_point{} : due_; }
   // Found news lately: events may wait until it is due, which lets the kernel merge them.
   bool busy() const { return busy_turns_ > 0; }
   bool scanning() const { return image_->phase() == channel::source_state::phase::scanning; }
@@ -88,7 +88,7 @@ class database_watcher final : public event_receiver {
   bool follow_rollback();
   void scan_turn();
   void verify_turn();
-  void schedule_verification();
+  void schedule_verification(std::chrono::steady_clock::duration since_last);
   void safety_check(time_point now);
   bool nobody_connected() const;
   bool index_is_private() const;
@@ -100,12 +100,14 @@ class database_watcher final : public event_receiver {
   const capture_options options_;
   event_queue& events_;
   std::vector<std::byte>& buffer_;
+  const std::size_t& databases_;
   const std::shared_ptr<captured_image> image_;
 
   stage stage_ = stage::waiting;
   time_point due_{};
   time_point active_until_{};
   time_point next_safety_{};
+  time_point last_safety_{};
   time_point not_before_{};  // a scan that keeps failing is not repeated at once
   std::chrono::milliseconds rescan_delay_{0};
   std::chrono::microseconds interval_;
@@ -140,7 +142,8 @@ class database_watcher final : public event_receiver {
   std::vector<std::uint32_t> unverified_;
   unsigned verify_failures_ = 0;
   struct ::stat damage_file_ {};  // in which damaged pages were found
-  std::atomic<bool> verify_now_{false};
+  std::atomic<bool> verify_asked_{false};
+  bool verify_now_ = false;  // asked for, and to be begun
   std::uint32_t verify_next_ = 1;   // page of the round through the whole file
   std::uint32_t verify_until_ = 0;  // to be verified without delay
   double verify_credit_ = 0;        // pages that the period allows by now

@@ -13,14 +13,6 @@
 namespace understudy::capture {
 namespace {
 
-// A journal that is there, not empty and not zeroed at its beginning will be rolled back, or is being
-// written.
-bool has_hot_journal(const std::string& path) {
-  const os::unique_fd journal(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
-  char first = 0;
-  return journal && ::pread(journal.value(), &first, 1, 0) == 1 && first != 0;
-}
-
 // No connection has RESERVED, PENDING or EXCLUSIVE: readers' shared locks do not conflict with a shared one.
 bool is_quiet(int database, const std::string& journal_path) {
   return conflicting_lock(database, F_RDLCK, sqlite::db_pending_byte, 2 + sqlite::db_shared_size) ==
@@ -34,6 +26,12 @@ bool same_times(const struct ::stat& a, const struct ::stat& b) {
 }
 
 }  // namespace
+
+bool has_hot_journal(const std::string& path) {
+  const os::unique_fd journal(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+  char first = 0;
+  return journal && ::pread(journal.value(), &first, 1, 0) == 1 && first != 0;
+}
 
 void rollback_follower::check(int database) {
   struct ::stat now;

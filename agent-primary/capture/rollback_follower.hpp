@@ -22,6 +22,10 @@
 
 namespace understudy::capture {
 
+// A journal that is there, not empty and not zeroed at its beginning will be rolled back, or is being
+// written.
+bool has_hot_journal(const std::string& path);
+
 class rollback_follower {
  public:
   enum class result {
