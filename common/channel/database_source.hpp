@@ -85,10 +85,10 @@ class database_source {
   // XOR of each block of `block_pages` pages from page `first` on, `count` blocks at most.
   virtual std::vector<sqlite::page_hash> block_hashes(std::uint32_t first, std::uint32_t block_pages,
                                                       std::uint32_t count) const = 0;
-  // The newest committed image of a page that the capture knows. It may be newer than a subscription's
-  // position and, while a checkpoint of the application writes this page, torn; in both cases the transaction
-  // that wrote it is still to come from a subscription made before this call, and overrides it. kOutOfRange
-  // past the end.
+  // The newest committed image of a page that the capture knows, which may be newer than a subscription's
+  // position: the transaction that wrote it is then still to come and overrides it. While a checkpoint of the
+  // application writes this page it may be torn or old: it counts only if it hashes as hashes() says, and is
+  // to be read again otherwise. kOutOfRange past the end.
   virtual absl::StatusOr<page_image> read_page(std::uint32_t number) const = 0;
   // From this very instant on: base() is the state, next() whatever commits after it. Fails unless `ready`.
   virtual absl::StatusOr<std::unique_ptr<source_subscription>> subscribe() = 0;

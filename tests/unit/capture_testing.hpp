@@ -203,17 +203,23 @@ class mirror {
       bool whole = true;
       for (std::uint32_t n = 1; n <= pages_.size() && whole; ++n) {
         if (n <= hashes.size() && hash(n) == hashes[n - 1] && pages_[n - 1].size() == page_size_) continue;
-        auto image = source_->read_page(n);
-        if (image.ok()) {
-          pages_[n - 1] = std::move(image->bytes);
-          ++healed_pages_;
-        } else {
-          whole = absl::IsOutOfRange(image.status());
-        }
+        whole = fetch(n, deadline);
       }
       if (whole) return true;
     }
     return false;
+  }
+  // Takes a page as the source says that it is, which may take a few readings while a checkpoint writes it.
+  bool fetch(std::uint32_t number, steady_clock::time_point deadline) {
+    while (steady_clock::now() < deadline) {
+      auto image = source_->read_page(number);
+      if (!image.ok()) return absl::IsOutOfRange(image.status());
+      pages_[number - 1] = std::move(image->bytes);
+      const auto said = source_->hashes(number, 1);
+      if (said.empty() || said[0] == hash(number)) break;
+    }
+    ++healed_pages_;
+    return true;
   }
   // Applies what waits; false at a gap (see reason()), true when nothing came for `quiet`.
   bool drain(std::chrono::milliseconds quiet = 0ms) {
