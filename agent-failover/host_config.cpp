@@ -3,7 +3,9 @@
 #include <unistd.h>
 
 #include "common/config/toml_document.hpp"
+#include "common/rpc/listen_address.hpp"
 #include "common/status/status_macros.hpp"
+#include "common/status/status_text.hpp"
 
 namespace understudy {
 
@@ -18,6 +20,12 @@ absl::StatusOr<host_config> read_host_config(const std::string& file) {
   config::toml_table grpc = root.table("grpc");
   read.grpc_listen = grpc.text("listen", read.grpc_listen);
   read.grpc_advertise = grpc.text("advertise");
+  config::toml_table http = root.table("http");
+  read.http_listen = http.text("listen");
+  if (!read.http_listen.empty()) {
+    if (const auto address = rpc::parse_listen_address(read.http_listen); !address.ok())
+      http.problem("listen", std::string(message_of(address.status())));
+  }
   config::toml_table security = root.table("security");
   read.insecure = security.flag("insecure", read.insecure);
   read.tls.certificate = security.path("certificate");

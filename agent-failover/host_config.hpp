@@ -13,6 +13,7 @@ struct host_config {
   std::string name;  // shown to agents and operators; default: the host name
   std::string grpc_listen = "0.0.0.0:7200";
   std::string grpc_advertise;  // where agents ask at their boot gate; default: worked out from the route
+  std::string http_listen;     // checked and kept; nothing listens there in this version
   rpc::tls_files tls;          // of the API; the line to agents is plaintext
   bool insecure = false;       // plaintext allowed beyond loopback
 };

@@ -23,6 +23,9 @@ using namespace understudy;
 
 constexpr int exit_failed = 1;
 constexpr int exit_usage = 2;
+constexpr const char* no_http =
+    "[http] listen is kept for the console and /metrics, which this version does not have: nothing listens "
+    "there";
 constexpr std::chrono::seconds shutdown_grace{20};  // running steps end; stand-ins go on running
 constexpr std::chrono::milliseconds call_grace{500};
 
@@ -86,6 +89,7 @@ int main(int argc, char** argv) {
   if (!config.ok()) return fail(config.status(), exit_usage);
   if (check) {
     fmt::print("{}: sound\n", config_file);
+    if (!config->http_listen.empty()) fmt::print("{}\n", no_http);
     return 0;
   }
 
@@ -118,6 +122,7 @@ int main(int argc, char** argv) {
   (*server)->set_all_serving(true);
   log::info("", "understudyd {} serves on {}, data in {}", UNDERSTUDY_VERSION, config->grpc_listen,
             config->data_dir);
+  if (!config->http_listen.empty()) log::warning("", "{}", no_http);
   rpc::service_notice::ready();
   rpc::service_notice::status(fmt::format("{} servers", (*daemon)->servers().size()));
 

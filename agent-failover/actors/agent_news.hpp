@@ -5,6 +5,7 @@
 
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "agent-failover/policy/event.hpp"
@@ -16,6 +17,10 @@ namespace understudy::actors {
 
 class agent_news {
  public:
+  // `boot_id`: what the agent reported in an earlier life of this daemon; empty: nothing.
+  explicit agent_news(std::string boot_id = {}) : boot_id_(std::move(boot_id)) {}
+  const std::string& boot_id() const { return boot_id_; }  // as reported last
+
   // A new connection: what was reported may be reported again.
   void connected();
   // A primary that is back is reported once more, though its connection is the same.

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "agent-failover/actors/application_versions.hpp"
 #include "agent-failover/api/control.hpp"
 #include "agent-failover/network/prober.hpp"
 #include "agent-failover/network/self_health.hpp"
@@ -26,11 +27,13 @@ struct link_report {
     state,      // the agent's state: `state`
     told,       // a grant or fence was answered (`state`), or could not be delivered (`reason`)
     described,  // what the agent said of itself after connecting: `description`
+    versions,   // the same later, and the application's versions on both sides: `versions`
   };
   kind what = kind::state;
   std::string reason{};
   v1::HoldLeaseResponse state{};
   v1::DescribeResponse description{};
+  application_versions versions{};
 };
 
 // A step ended. `serial` tells it from a step that was cancelled.

@@ -73,6 +73,8 @@ void supervisor::start(supervisor_actor::pointer self, const supervisor_surround
   spec_ = spec;
   settings_ = settings;
   machine_ = std::move(beginning.machine);
+  news_ = agent_news(beginning.agent_boot);
+  boot_recorded_ = std::move(beginning.agent_boot);
   since_ = beginning.since;
   operations_ = std::make_unique<operation_tracker>(around_->board, spec_.name());
   worker_ = std::make_unique<server::worker>(spec_.name());
@@ -226,7 +228,7 @@ void supervisor::on_changed() {
   follow_copy();
   if (machine_.at == phase::failing_back) {
     const server::restoration_progress back = runner_->way_back();
-    if (back.bytes_total > 0)
+    if (!back.phase.empty())
       operations_->progress(policy::name_of(machine_) + " " + back.phase, back.bytes_done, back.bytes_total);
   }
   publish();
@@ -244,6 +246,7 @@ void supervisor::on_second() {
   keep_streams();
   follow_copy();
   follow_agent();
+  compare_application_versions();
   publish();
 }
 
@@ -350,6 +353,9 @@ store::changes supervisor::changes_for(const policy::result& result, const pendi
         make_event({.kind = action_kind::raise, .what = policy::notice::state, .text = one.note}, {}));
   }
   changes.freezes = one.frozen;
+  // With the event that it raised, so that it is told once.
+  if (one.event.kind == event_kind::agent_reset)
+    changes.agent_boots.push_back({.server = spec_.name(), .boot_id = news_.boot_id()});
   return changes;
 }
 
@@ -407,6 +413,7 @@ void supervisor::make_durable(changes_ptr changes, policy::result result, pendin
 void supervisor::apply(policy::result result, const pending& one) {
   const policy::primary_state before = std::exchange(machine_, std::move(result.state));
   if (policy::status_of(before) != policy::status_of(machine_)) since_ = system_clock::now();
+  if (one.event.kind == event_kind::agent_reset) boot_recorded_ = news_.boot_id();
   // What a silent primary said before it lost the right proves nothing about now.
   if (before.owner != machine_.owner) agent_news_fresh_ = false;
   if (before.at != machine_.at) {
@@ -526,6 +533,7 @@ void supervisor::publish() {
   }
   inputs.stand_in = runner_->applications().status();
   if (!versions_.text.empty()) inputs.warnings.push_back(versions_.text);
+  if (!application_versions_.empty()) inputs.warnings.push_back(application_versions_);
   inputs.operation = operations_->name();
   v1::ServerState state = view(inputs);
   // Followers are woken when something changed, not when time passed.

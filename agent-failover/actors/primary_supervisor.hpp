@@ -34,6 +34,7 @@ struct supervisor_beginning {
   policy::primary_state machine{};  // as it was last durable, or a new one
   store::wall_time since{};
   std::vector<store::freeze_row> frozen{};
+  std::string agent_boot{};    // the boot id that the agent last reported; empty: never
   bool host_rebooted = false;  // this machine's boot id changed: nothing of ours runs any more
 };
 

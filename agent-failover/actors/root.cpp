@@ -163,6 +163,7 @@ absl::Status root::open() {
       }
       if (beginning.machine.slot_held != holders) continue;
       UNDERSTUDY_ASSIGN_OR_RETURN(beginning.frozen, store_->freezes(spec.name()));
+      UNDERSTUDY_ASSIGN_OR_RETURN(beginning.agent_boot, store_->agent_boot(spec.name()));
       specs_[spec.name()] = spec;
       spawn(spec, std::move(beginning));
       if (holders)

@@ -94,6 +94,9 @@ class supervisor {
   void follow_copy();
   void follow_agent();
   void tell_agent();
+  void record_boot();
+  void compare_application_versions();
+  void on_versions(const link_report& report);
   void verify_finished();
   void drop_verify(int grpc_code, const std::string& reason);
   void watch_pings();
@@ -140,8 +143,12 @@ class supervisor {
   std::optional<v1::HoldLeaseResponse> agent_;
   bool agent_news_fresh_ = false;  // agent_ was said after the right last changed hands
   version_verdict versions_;
+  std::string application_versions_;  // how the application's own versions differ, or why they are not known
+  steady_clock::time_point versions_due_;
   agent_news news_;
-  bool telling_ = false;  // a fence or grant is under way
+  std::string boot_recorded_;    // the agent's boot id as it is in state.db
+  bool recording_boot_ = false;  // a commit of another one is under way
+  bool telling_ = false;         // a fence or grant is under way
   steady_clock::time_point tell_not_before_;
   std::chrono::nanoseconds round_trip_{0};
   std::string published_;  // the last state published, serialized

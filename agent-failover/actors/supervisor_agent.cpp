@@ -16,6 +16,9 @@ using std::chrono::seconds;
 constexpr milliseconds fence_timeout{60'000};  // its applications stop one after the other
 constexpr seconds tell_again_after{10};
 constexpr milliseconds describe_timeout{5'000};
+constexpr seconds record_timeout{30};         // a disk that takes longer is broken
+constexpr seconds versions_again_after{900};  // applications are upgraded while everything runs
+constexpr seconds versions_soon_after{10};    // an agent that has just started is still asking
 
 }  // namespace
 
@@ -27,6 +30,7 @@ void supervisor::on_line(const link_report& report) {
       copy_last_alive_ = steady_clock::now();
       log::info(spec_.name(), "the agent is connected");
       news_.connected();
+      versions_due_ = {};
       line_worker_->post([link = link_, post = poster<atom::line_atom, link_report>()] {
         if (auto description = link->describe(describe_timeout); description.ok()) {
           post(atom::line_v, {.what = link_report::kind::described, .description = *std::move(description)});
@@ -40,6 +44,9 @@ void supervisor::on_line(const link_report& report) {
       break;
     case link_report::kind::described:
       news_.described(report.description);
+      break;
+    case link_report::kind::versions:
+      on_versions(report);
       break;
     case link_report::kind::told:
       telling_ = false;
@@ -79,7 +86,61 @@ void supervisor::on_own_address(bool held) {
 void supervisor::follow_agent() {
   if (!connected_ || !agent_ || !agent_news_fresh_ || shutting_down_) return;
   for (policy::event& event : news_.events(*agent_, machine_)) happen(std::move(event));
+  record_boot();
   tell_agent();
+}
+
+// What is reported for the first time is no news, but must be known to the next life of this daemon. Another
+// boot is recorded with its event.
+void supervisor::record_boot() {
+  if (!boot_recorded_.empty() || news_.boot_id().empty() || recording_boot_) return;
+  recording_boot_ = true;
+  auto changes = std::make_shared<store::changes>();
+  changes->agent_boots.push_back({.server = spec_.name(), .boot_id = news_.boot_id()});
+  self_->request(around_->journal, record_timeout, atom::commit_v, changes_ptr(changes))
+      .then(
+          [this](const changes_ptr& recorded) {
+            recording_boot_ = false;
+            if (boot_recorded_.empty()) boot_recorded_ = recorded->agent_boots.front().boot_id;
+          },
+          [this](const caf::error&) { recording_boot_ = false; });
+}
+
+// Version commands may be slow, so they run beside everything else. Only while the primary serves: what a
+// takeover needs to know was found out before it.
+void supervisor::compare_application_versions() {
+  if (!connected_ || machine_.owner != policy::right_owner::primary || steady_clock::now() < versions_due_)
+    return;
+  versions_due_ = steady_clock::now() + versions_again_after;
+  std::vector<std::string> names;
+  for (const auto& application : spec_.applications()) {
+    if (!application.version_command().empty()) names.push_back(application.name());
+  }
+  if (names.empty()) {
+    // No longer compared: what was found is not held against it.
+    if (machine_.versions_differ) happen(policy::happened(policy::event_kind::versions_compared));
+    return;
+  }
+  line_worker_->post([link = link_, runner = runner_, names, post = poster<atom::line_atom, link_report>()] {
+    link_report found{.what = link_report::kind::versions};
+    auto description = link->describe(describe_timeout);
+    if (!description.ok()) return;  // asked again with the next connection
+    found.description = *std::move(description);
+    for (const std::string& one : names) found.versions.emplace(one, runner->applications().version(one));
+    post(atom::line_v, std::move(found));
+  });
+}
+
+void supervisor::on_versions(const link_report& report) {
+  const application_version_verdict verdict = compare(report.description, report.versions);
+  if (!verdict.complete) versions_due_ = std::min(versions_due_, steady_clock::now() + versions_soon_after);
+  if (verdict.text != application_versions_ && !verdict.text.empty())
+    log::warning(spec_.name(), "{}", verdict.text);
+  application_versions_ = verdict.text;
+  if (!verdict.complete || verdict.differ == machine_.versions_differ) return;
+  policy::event event = policy::happened(policy::event_kind::versions_compared, verdict.text);
+  event.differ = verdict.differ;
+  happen(std::move(event));
 }
 
 // Brings the agent's idea of the right in line with the durable one, beside any step.

@@ -190,6 +190,15 @@ std::shared_ptr<board::subscription> board::subscribe(subscription::filter filte
     follower->states_[name] = state;
     follower->changed_servers_.insert(name);
   }
+  // What came before the oldest that is kept is for ListEvents; a follower is told where it goes on.
+  v1::WatchGap gap;
+  const std::uint64_t resume = follower->filter_.after_event;
+  if (resume != 0 && !events_.empty() && events_.front().id() > resume + 1)
+    gap.set_next_event(events_.front().id());
+  const std::uint64_t line_resume = follower->filter_.after_log;
+  if (follower->filter_.log && line_resume != 0 && !log_.empty() && log_.front().id() > line_resume + 1)
+    gap.set_next_log(log_.front().id());
+  if (gap.next_event() != 0 || gap.next_log() != 0) *follower->queue_.emplace_back().mutable_gap() = gap;
   if (follower->filter_.after_event != 0) {
     for (const auto& event : events_) {
       if (event.id() > follower->filter_.after_event && follower->wants(event.server())) {

@@ -23,6 +23,7 @@ namespace {
 constexpr std::chrono::milliseconds QUIET{
     1000};  // ms without a change after which `changes` without -f is done
 constexpr std::chrono::milliseconds RETRY{1000};  // ms between two attempts to connect again
+constexpr std::uint32_t most_missed = 10000;  // events at once, as many as the host answers
 
 struct history_options {
   std::string server;
@@ -75,12 +76,22 @@ verb_result events(session& s, const history_options& o) {
   auto watched = watch_request(o.server);
   watched.set_after_event(listed.events().empty() ? o.after : listed.events(listed.events_size() - 1).id());
   std::uint64_t last = watched.after_event();
-  const auto take = [&](const v1::WatchResponse& update) -> absl::Status {
+  const auto take_event = [&](const v1::Event& event) -> absl::Status {
     // A resumed stream may repeat what was seen.
-    if (!update.has_event() || update.event().id() <= last) return absl::OkStatus();
-    last = update.event().id();
-    if (update.event().severity() < wanted) return absl::OkStatus();
-    return print_item(s, update.event(), event_line(update.event(), view_of(s)));
+    if (event.id() <= last) return absl::OkStatus();
+    last = event.id();
+    if (event.severity() < wanted) return absl::OkStatus();
+    return print_item(s, event, event_line(event, view_of(s)));
+  };
+  const auto take = [&](const v1::WatchResponse& update) -> absl::Status {
+    if (update.has_event()) return take_event(update.event());
+    if (update.gap().next_event() <= last + 1) return absl::OkStatus();
+    // Away for longer than the stream goes back: the history has the rest.
+    request.set_after(last);
+    request.set_limit(most_missed);
+    UNDERSTUDY_ASSIGN_OR_RETURN(const auto missed, s.ask<v1::ListEventsResponse>(request));
+    for (const auto& event : missed.events()) UNDERSTUDY_RETURN_IF_ERROR(take_event(event));
+    return absl::OkStatus();
   };
   return watch(s, watched, {take, nothing});
 }

@@ -69,6 +69,13 @@ class connection final : public agent_connection {
     woken_.notify_all();
   }
 
+  void renew() override {
+    std::lock_guard lock(mutex_);
+    channel_ = dial(target_);
+    if (context_) context_->TryCancel();
+    woken_.notify_all();
+  }
+
   bool connected() const override {
     std::lock_guard lock(mutex_);
     return stream_ != nullptr;
@@ -82,14 +89,21 @@ class connection final : public agent_connection {
   absl::StatusOr<v1::HoldLeaseResponse> exchange(v1::HoldLeaseRequest request,
                                                  milliseconds timeout) override {
     const auto deadline = std::chrono::steady_clock::now() + timeout;
+    // Held while writing, so that nonces arrive in order; mutex_ is not, for a write to a peer that vanished may
+    // block until the keepalive notices.
+    std::unique_lock writing(writing_);
     std::unique_lock lock(mutex_);
     if (!stream_) return absl::UnavailableError(fmt::format("the agent at {} is not connected", target_));
     const std::uint64_t nonce = next_nonce_++;
     fill(request, nonce);
     waiting_[nonce];
     const auto generation = generation_;
-    // The stream outlives the write: run() takes it down only under the lock, after the reader ended.
-    if (!stream_->Write(request)) {
+    const std::shared_ptr<stream> line = stream_;
+    lock.unlock();
+    const bool written = line->Write(request);
+    writing.unlock();
+    lock.lock();
+    if (!written) {
       waiting_.erase(nonce);
       return absl::UnavailableError(fmt::format("the agent at {} went away", target_));
     }
@@ -196,6 +210,7 @@ class connection final : public agent_connection {
       woken_.notify_all();
     }
     context.TryCancel();
+    const std::lock_guard written(writing_);  // nobody writes any more, and nobody will: stream_ is gone
     const grpc::Status status = line->Finish();
     if (status.ok() || status.error_message().empty()) return "the agent closed the connection";
     return status.error_code() == grpc::StatusCode::CANCELLED ? "the connection broke"
@@ -204,6 +219,7 @@ class connection final : public agent_connection {
 
   const identity who_;
   const events on_;
+  std::mutex writing_;  // before mutex_
   mutable std::mutex mutex_;
   std::condition_variable woken_;
   std::string target_;

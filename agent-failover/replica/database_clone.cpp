@@ -55,14 +55,14 @@ absl::StatusOr<held_image> hold(os::directory& from, const std::string& name) {
 }  // namespace
 
 absl::Status clone_database(os::directory& from, const std::string& name, os::directory& to,
-                            const std::string& to_name) {
+                            const std::string& to_name, const os::copy_progress& progress) {
   UNDERSTUDY_ASSIGN_OR_RETURN(const held_image held, hold(from, name));
   UNDERSTUDY_ASSIGN_OR_RETURN(const struct ::stat like, held.database->status());
   const std::string unfinished = to_name + "-clone";
   if (to.status(to_name).ok()) return absl::AlreadyExistsError(fmt::format("{} exists", to_name));
   UNDERSTUDY_ASSIGN_OR_RETURN(const auto clone,
                               to.open(unfinished, os::open_mode::create, like.st_mode & 0777));
-  UNDERSTUDY_RETURN_IF_ERROR(clone->clone_from(*held.database));
+  UNDERSTUDY_RETURN_IF_ERROR(clone->clone_from(*held.database, progress));
   if (held.wal != nullptr && held.wal->end().frame > 0) {
     std::vector<std::byte> page(held.wal->page_size());
     for (const auto& [number, frame] : held.wal->newest(0, held.wal->end().frame)) {

@@ -14,8 +14,8 @@ namespace understudy::replica {
 // Works beside a running application or a database_copy: checkpoints and the reuse of the -wal wait
 // meanwhile, in WAL mode writers do not; in rollback mode a writer finds the database locked while the clone
 // runs. kUnavailable when a checkpoint or a writer is in the way for more than five seconds. No other program
-// may have an unfinished rollback journal on it (kFailedPrecondition).
+// may have an unfinished rollback journal on it (kFailedPrecondition). kCancelled when `progress` said so.
 absl::Status clone_database(os::directory& from, const std::string& name, os::directory& to,
-                            const std::string& to_name);
+                            const std::string& to_name, const os::copy_progress& progress = {});
 
 }  // namespace understudy::replica

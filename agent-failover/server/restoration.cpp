@@ -5,17 +5,15 @@
 
 #include <future>
 #include <mutex>
-#include <optional>
 #include <utility>
 
-#include "agent-failover/server/timed_wait.hpp"
+#include "agent-failover/server/stream_watch.hpp"
 #include "agent-primary/capture/capture_engine.hpp"
 #include "agent-primary/files/file_source.hpp"
 #include "agent-primary/files/restore_stream.hpp"
 #include "common/channel/database_streams.hpp"
 #include "common/log/log.hpp"
 #include "common/status/status_macros.hpp"
-#include "common/status/status_text.hpp"
 
 namespace understudy::server {
 namespace {
@@ -25,7 +23,9 @@ using files::files_progress;
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
-constexpr std::chrono::seconds adopt_answer{60};  // renames and directory syncs; a clone was made long before
+constexpr std::chrono::seconds adopt_silence{60};  // the agent speaks every second while it is at work
+constexpr milliseconds adopt_poll{100};            // for a failback that is given up
+constexpr milliseconds work_is_told{2500};         // older than two reports: it is over
 constexpr std::chrono::minutes files_timeout{30};  // what changed while the stand-in served, over a slow line
 
 void fill(v1::DatabaseImage& image, std::uint32_t page_size, std::uint32_t pages,
@@ -42,174 +42,122 @@ void fill(v1::DatabaseImage& image, std::uint32_t page_size, std::uint32_t pages
 // One database on its way back.
 class restoration::way {
  public:
-  way(capture::capture_engine& engine, std::string catalog, std::string place)
-      : catalog_(std::move(catalog)), place_(std::move(place)), engine_(engine) {}
+  way(capture::capture_engine& engine, std::string catalog, std::string place,
+      std::function<void()> on_change)
+      : watch_(std::move(catalog), std::move(on_change)), place_(std::move(place)), engine_(engine) {}
 
   ~way() {
-    stop();
+    stream_.reset();
     if (source_) engine_.remove(place_);
   }
 
-  void start(const std::shared_ptr<grpc::Channel>& channel, std::uint64_t epoch,
-             const std::function<void()>& on_change) {
-    if (!source_) source_ = engine_.add(place_);
-    stream_ = channel::start_database_restore(channel, catalog_, epoch, source_,
-                                              {.on_progress =
-                                                   [this, on_change](const database_progress& progress) {
-                                                     {
-                                                       std::lock_guard lock(mutex_);
-                                                       progress_ = progress;
-                                                     }
-                                                     changed_.notify();
-                                                     on_change();
-                                                   },
-                                               .on_end =
-                                                   [this, on_change](const absl::Status& status) {
-                                                     {
-                                                       std::lock_guard lock(mutex_);
-                                                       end_ = status;
-                                                     }
-                                                     changed_.notify();
-                                                     on_change();
-                                                   }});
-  }
-
-  void stop() {
-    if (!stream_) return;
-    stream_->stop();
-    stream_.reset();
+  void start(const std::shared_ptr<grpc::Channel>& channel, std::uint64_t epoch) {
+    source_ = engine_.add(place_);
+    auto callbacks = watch_.callbacks<channel::stream_callbacks>();
+    callbacks.on_work = [this](const channel::restore_work& work) {
+      {
+        std::lock_guard lock(mutex_);
+        work_ = work;
+        heard_ = steady_clock::now();
+      }
+      watch_.touched();
+    };
+    stream_ = channel::start_database_restore(channel, watch_.name(), epoch, source_, std::move(callbacks));
   }
 
   void drain() { stream_->drain(); }
 
   absl::Status wait_for(database_progress::phase wanted, steady_clock::time_point deadline) {
-    const bool arrived = changed_.until(deadline, [&] {
-      std::lock_guard lock(mutex_);
-      return end_.has_value() || progress_.now == wanted ||
-             (wanted == database_progress::phase::streaming &&
-              progress_.now == database_progress::phase::drained);
-    });
-    std::lock_guard lock(mutex_);
-    if (end_) {
-      return absl::Status(
-          end_->ok() ? absl::StatusCode::kUnavailable : end_->code(),
-          fmt::format("{}: {}", catalog_, end_->ok() ? "the stream ended" : message_of(*end_)));
-    }
-    if (arrived) return absl::OkStatus();
-    return absl::DeadlineExceededError(
-        fmt::format("{} is still {}: {}", catalog_, channel::to_string(progress_.now), progress_.reason));
+    return watch_.wait_for(wanted, deadline);
   }
 
-  absl::StatusOr<v1::Adopted> adopt(const std::vector<store::freeze_row>& base, v1::DivergedChoice choice) {
+  // As long as the agent says that it is at work.
+  absl::StatusOr<v1::Adopted> adopt(const std::vector<store::freeze_row>& base, v1::DivergedChoice choice,
+                                    const std::function<bool()>& given_up) {
     const channel::source_state state = source_->state();
     v1::AdoptImage request;
     fill(*request.mutable_image(), state.page_size, state.database_pages, state.combined);
     for (const auto& row : base) {
-      if (row.catalog == catalog_) fill(*request.mutable_base(), row.page_size, row.pages, row.hash);
+      if (row.catalog == watch_.name()) fill(*request.mutable_base(), row.page_size, row.pages, row.hash);
     }
     request.set_choice(choice);
     // Shared, for the answer may come after the wait was given up.
     auto answer = std::make_shared<std::promise<absl::StatusOr<v1::Adopted>>>();
     auto future = answer->get_future();
+    {
+      std::lock_guard lock(mutex_);
+      work_ = {.what = "putting it in place"};
+      heard_ = steady_clock::now();
+    }
     stream_->adopt(request,
                    [answer](const absl::StatusOr<v1::Adopted>& adopted) { answer->set_value(adopted); });
-    if (future.wait_for(adopt_answer) != std::future_status::ready) {
-      return absl::DeadlineExceededError(
-          fmt::format("{}: the primary did not say within {} s that the image is in place", catalog_,
-                      adopt_answer.count()));
+    while (future.wait_for(adopt_poll) != std::future_status::ready) {
+      if (given_up()) return absl::CancelledError("cancelled");
+      std::lock_guard lock(mutex_);
+      if (steady_clock::now() < heard_ + adopt_silence) continue;
+      return watch_.named(absl::DeadlineExceededError(fmt::format(
+          "the primary did not say for {} s that the image is being put in place", adopt_silence.count())));
     }
-    return future.get();
+    absl::StatusOr<v1::Adopted> adopted = future.get();
+    if (!adopted.ok()) return watch_.named(adopted.status());
+    return adopted;
   }
 
-  database_progress progress() const {
+  void add_to(restoration_progress& all) const {
+    const database_progress one = watch_.progress();
     std::lock_guard lock(mutex_);
-    return progress_;
+    // Beside the stream, which says nothing meanwhile, the agent's own work is what there is to tell.
+    const bool at_work = steady_clock::now() < heard_ + work_is_told;
+    all.phase = fmt::format("{}: {}", watch_.name(), at_work ? work_.what : channel::to_string(one.now));
+    all.bytes_done += at_work ? work_.bytes_done : one.done_bytes;
+    all.bytes_total += at_work ? work_.bytes_total : one.total_bytes;
   }
-  const std::string& catalog() const { return catalog_; }
+  const std::string& catalog() const { return watch_.name(); }
 
  private:
-  const std::string catalog_;
+  stream_watch<database_progress> watch_;
   const std::string place_;
   capture::capture_engine& engine_;
   std::shared_ptr<channel::database_source> source_;
-  std::unique_ptr<channel::restore_stream> stream_;
-  timed_wait changed_;
   mutable std::mutex mutex_;
-  database_progress progress_;
-  std::optional<absl::Status> end_;
+  channel::restore_work work_;
+  steady_clock::time_point heard_{};                 // of the agent's own work
+  std::unique_ptr<channel::restore_stream> stream_;  // goes first: it calls back
 };
 
 // One file tree on its way back.
 class restoration::tree_way {
  public:
-  ~tree_way() { stop(); }
+  tree_way(const std::string& base, std::function<void()> on_change) : watch_(base, std::move(on_change)) {}
 
   absl::Status start(const std::shared_ptr<grpc::Channel>& channel, std::uint32_t index, std::uint64_t epoch,
-                     const v1::FileSelection& selection, std::string place,
-                     const std::function<void()>& on_change) {
-    base_ = selection.base();
+                     const v1::FileSelection& selection, std::string place) {
     files::file_source_options options{.what = files::from_message(selection)};
     options.root = std::move(place);
     UNDERSTUDY_ASSIGN_OR_RETURN(source_, files::file_source::start(std::move(options)));
     stream_ = files::start_files_restore(channel, index, epoch, source_,
-                                         {.on_progress =
-                                              [this, on_change](const files_progress& progress) {
-                                                {
-                                                  std::lock_guard lock(mutex_);
-                                                  progress_ = progress;
-                                                }
-                                                changed_.notify();
-                                                on_change();
-                                              },
-                                          .on_end =
-                                              [this, on_change](const absl::Status& status) {
-                                                {
-                                                  std::lock_guard lock(mutex_);
-                                                  end_ = status;
-                                                }
-                                                changed_.notify();
-                                                on_change();
-                                              }});
+                                         watch_.callbacks<files::files_callbacks>());
     return absl::OkStatus();
-  }
-
-  void stop() {
-    if (!stream_) return;
-    stream_->stop();
-    stream_.reset();
   }
 
   void drain() { stream_->drain(); }
 
   absl::Status wait_for(files_progress::phase wanted, steady_clock::time_point deadline) {
-    const bool arrived = changed_.until(deadline, [&] {
-      std::lock_guard lock(mutex_);
-      return end_.has_value() || progress_.now == wanted || progress_.now == files_progress::phase::drained;
-    });
-    std::lock_guard lock(mutex_);
-    if (end_) {
-      return absl::Status(end_->ok() ? absl::StatusCode::kUnavailable : end_->code(),
-                          fmt::format("{}: {}", base_, end_->ok() ? "the stream ended" : message_of(*end_)));
-    }
-    if (arrived) return absl::OkStatus();
-    return absl::DeadlineExceededError(
-        fmt::format("{} is still {}: {}", base_, files::to_string(progress_.now), progress_.reason));
+    return watch_.wait_for(wanted, deadline);
   }
 
-  files_progress progress() const {
-    std::lock_guard lock(mutex_);
-    return progress_;
+  void add_to(restoration_progress& all) const {
+    const files_progress one = watch_.progress();
+    if (one.now == files_progress::phase::comparing)
+      all.phase = fmt::format("{}: {}", watch_.name(), files::to_string(one.now));
+    all.bytes_done += one.bytes_done;
+    all.bytes_total += one.bytes_total;
   }
-  const std::string& base() const { return base_; }
 
  private:
-  std::string base_;
+  stream_watch<files_progress> watch_;
   std::shared_ptr<files::file_source> source_;
-  std::unique_ptr<files::files_stream> stream_;
-  timed_wait changed_;
-  mutable std::mutex mutex_;
-  files_progress progress_;
-  std::optional<absl::Status> end_;
+  std::unique_ptr<files::files_stream> stream_;  // goes first: it calls back
 };
 
 restoration::restoration(capture::capture_engine& engine, const copy_layout& layout,
@@ -224,8 +172,8 @@ absl::Status restoration::begin(const std::shared_ptr<grpc::Channel>& channel, s
   drained_ = false;
   for (const auto& database : spec_.databases()) {
     auto& lane = databases_.emplace_back(
-        std::make_unique<way>(engine_, database.catalog(), layout_.place_of(database.path())));
-    lane->start(channel, epoch, on_change_);
+        std::make_unique<way>(engine_, database.catalog(), layout_.place_of(database.path()), on_change_));
+    lane->start(channel, epoch);
   }
   channel_ = channel;
   epoch_ = epoch;
@@ -235,9 +183,9 @@ absl::Status restoration::begin(const std::shared_ptr<grpc::Channel>& channel, s
 absl::Status restoration::begin_files() {
   if (!trees_.empty()) return absl::OkStatus();
   for (int i = 0; i < spec_.files_size(); ++i) {
-    auto& tree = trees_.emplace_back(std::make_unique<tree_way>());
+    auto& tree = trees_.emplace_back(std::make_unique<tree_way>(spec_.files(i).base(), on_change_));
     UNDERSTUDY_RETURN_IF_ERROR(tree->start(channel_, static_cast<std::uint32_t>(i), epoch_, spec_.files(i),
-                                           layout_.place_of(spec_.files(i).base()), on_change_));
+                                           layout_.place_of(spec_.files(i).base())));
   }
   return absl::OkStatus();
 }
@@ -270,10 +218,11 @@ absl::Status restoration::drain(milliseconds timeout) {
 }
 
 absl::StatusOr<std::vector<std::string>> restoration::adopt(const std::vector<store::freeze_row>& base,
-                                                            v1::DivergedChoice choice) {
+                                                            v1::DivergedChoice choice,
+                                                            const std::function<bool()>& given_up) {
   std::vector<std::string> set_aside;
   for (auto& lane : databases_) {
-    UNDERSTUDY_ASSIGN_OR_RETURN(v1::Adopted adopted, lane->adopt(base, choice));
+    UNDERSTUDY_ASSIGN_OR_RETURN(v1::Adopted adopted, lane->adopt(base, choice, given_up));
     if (adopted.set_aside().empty()) continue;
     set_aside.push_back(adopted.set_aside());
     log::info(spec_.name(), "{}: the primary's own {} is kept at {}", lane->catalog(),
@@ -282,26 +231,10 @@ absl::StatusOr<std::vector<std::string>> restoration::adopt(const std::vector<st
   return set_aside;
 }
 
-void restoration::stop() {
-  databases_.clear();
-  trees_.clear();
-}
-
 restoration_progress restoration::progress() const {
   restoration_progress all;
-  for (const auto& lane : databases_) {
-    const database_progress one = lane->progress();
-    all.phase = fmt::format("{}: {}", lane->catalog(), channel::to_string(one.now));
-    all.bytes_done += one.done_bytes;
-    all.bytes_total += one.total_bytes;
-  }
-  for (const auto& tree : trees_) {
-    const files_progress one = tree->progress();
-    if (one.now == files_progress::phase::comparing)
-      all.phase = fmt::format("{}: {}", tree->base(), files::to_string(one.now));
-    all.bytes_done += one.bytes_done;
-    all.bytes_total += one.bytes_total;
-  }
+  for (const auto& lane : databases_) lane->add_to(all);
+  for (const auto& tree : trees_) tree->add_to(all);
   return all;
 }
 

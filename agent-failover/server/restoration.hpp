@@ -48,11 +48,11 @@ class restoration {
   absl::Status drain(std::chrono::milliseconds timeout);
   bool drained() const { return drained_; }  // a drain succeeded since begin()
   // Puts every image in place. `base`: the images at takeover, by which the agent tells whether its own data
-  // went on without us. Returns the directories where data was set aside. kFailedPrecondition: a choice is
-  // needed.
+  // went on without us. Returns the directories where data was set aside. It takes what the primary's disk
+  // takes; kCancelled when `given_up` says so. The reason DIVERGED (rpc_status.hpp): a choice is needed.
   absl::StatusOr<std::vector<std::string>> adopt(const std::vector<store::freeze_row>& base,
-                                                 v1::DivergedChoice choice);
-  void stop();
+                                                 v1::DivergedChoice choice,
+                                                 const std::function<bool()>& given_up);
 
   restoration_progress progress() const;
 

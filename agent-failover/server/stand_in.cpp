@@ -65,6 +65,7 @@ stand_in::stand_in(const v1::ServerSpec& spec, const copy_layout& layout, std::s
 stand_in::~stand_in() = default;
 
 absl::Status stand_in::open() {
+  const std::lock_guard one_at_a_time(opening_);
   if (set()) return absl::OkStatus();
   UNDERSTUDY_ASSIGN_OR_RETURN(
       std::shared_ptr<application::application_set> opened,
@@ -107,6 +108,11 @@ std::vector<v1::ApplicationStatus> stand_in::status() const {
   if (!applications) return all;
   for (const auto& one : applications->status()) all.push_back(application::to_proto(one));
   return all;
+}
+
+absl::StatusOr<std::string> stand_in::version(const std::string& application) {
+  UNDERSTUDY_RETURN_IF_ERROR(open());
+  return set()->version(application);
 }
 
 bool stand_in::up() const {

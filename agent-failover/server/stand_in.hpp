@@ -46,6 +46,8 @@ class stand_in {
   bool up() const;
   // All run, and serve as far as their checks tell; else the first that does not, with its last event.
   absl::Status healthy() const;
+  // What its version command prints here, its first line. Runs it, 10 s at most; any thread.
+  absl::StatusOr<std::string> version(const std::string& application);
 
  private:
   const v1::ServerSpec spec_;
@@ -54,6 +56,7 @@ class stand_in {
   const std::function<void()> on_change_;
   std::shared_ptr<application::application_set> set() const;
 
+  std::mutex opening_;
   mutable std::mutex mutex_;
   std::shared_ptr<application::application_set> set_;
 };

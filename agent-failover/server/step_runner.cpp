@@ -11,6 +11,7 @@
 #include "agent-failover/server/running_application.hpp"
 #include "agent-failover/server/timed_wait.hpp"
 #include "common/log/log.hpp"
+#include "common/rpc/rpc_status.hpp"
 #include "common/status/status_macros.hpp"
 #include "common/status/status_text.hpp"
 
@@ -36,18 +37,22 @@ constexpr seconds silence_lasts{5};
 constexpr seconds last_commits_timeout{5};  // of a primary that was stopped at the last moment
 constexpr seconds grant_timeout{30};
 constexpr milliseconds describe_timeout{10000};
+constexpr milliseconds reading_poll{200};
 constexpr seconds start_primary_timeout{120};
-constexpr seconds reconnect_timeout{10};        // after the address moved, the agent is met again under it
+constexpr seconds reconnect_timeout{20};        // after the address moved, the agent is met again under it
+constexpr milliseconds prompt_answer{2000};     // of an agent that is there; it answers within milliseconds
 constexpr milliseconds fresh_probe{10000};      // an address found free this recently is taken as free
 constexpr milliseconds full_probe_needs{9500};  // RFC 5227 takes 4 to 9 s
+
+constexpr const char* diverged_reason = "DIVERGED";  // also the agent's word
+constexpr int adopt_attempts = 3;                    // an image that changed on the way is sent again
 
 // How the state machine hears of a failure.
 failure kind_of(step_id which, const absl::Status& status) {
   if (which == step_id::verify_copy) return failure::copy_stale;
   if (which == step_id::pre_hook) return failure::hook_veto;
   if (which == step_id::address_probe && absl::IsAlreadyExists(status)) return failure::address_in_use;
-  if (which == step_id::set_aside && absl::IsFailedPrecondition(status)) return failure::diverged;
-  if (which == step_id::reverse_heal && absl::IsAborted(status)) return failure::diverged;
+  if (rpc::reason_of(status) == diverged_reason) return failure::diverged;
   if (absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status)) return failure::unreachable;
   return failure::other;
 }
@@ -315,6 +320,7 @@ absl::Status step_runner::grant(const step_context& context, bool start_applicat
 
 // The primary answers, is fenced, and has every database that is protected.
 absl::Status step_runner::check_primary_whole(const step_context& context) {
+  UNDERSTUDY_RETURN_IF_ERROR(await_agent());
   UNDERSTUDY_RETURN_IF_ERROR(parts_.agent.exchange(fence_request(context), stop_primary_timeout).status());
   UNDERSTUDY_RETURN_IF_ERROR(await_primary_down(stop_primary_timeout));
   UNDERSTUDY_ASSIGN_OR_RETURN(const v1::DescribeResponse there, parts_.agent.describe(describe_timeout));
@@ -330,12 +336,28 @@ absl::Status step_runner::check_primary_whole(const step_context& context) {
   return absl::OkStatus();
 }
 
+// An agent that has just started reads its databases first; what it has is known after that. The stand-in
+// serves meanwhile, so it is waited for as long as it takes.
+absl::StatusOr<v1::DescribeResponse> step_runner::describe_when_read() {
+  timed_wait poll;
+  for (;;) {
+    if (cancelled()) return absl::CancelledError("cancelled");
+    auto there = parts_.agent.describe(describe_timeout);
+    if (!there.ok()) return there;
+    const bool reading = std::any_of(
+        there->databases().begin(), there->databases().end(),
+        [](const auto& database) { return database.status().phase() == v1::SourceStatus::PHASE_SCANNING; });
+    if (!reading) return there;
+    poll.until(steady_clock::now() + reading_poll, [] { return false; });
+  }
+}
+
 // Both sides were written when the primary's image is not the one that the takeover froze. Asked before
 // anything is sent, so that a failback without a choice changes nothing there; the agent asks again before it
 // puts an image in place.
 absl::Status step_runner::check_divergence(const step_context& context) {
   if (context.choice != policy::diverged_choice::none) return absl::OkStatus();
-  UNDERSTUDY_ASSIGN_OR_RETURN(const v1::DescribeResponse there, parts_.agent.describe(describe_timeout));
+  UNDERSTUDY_ASSIGN_OR_RETURN(const v1::DescribeResponse there, describe_when_read());
   std::string diverged;
   for (const auto& database : there.databases()) {
     const auto frozen = std::find_if(frozen_.begin(), frozen_.end(),
@@ -343,33 +365,44 @@ absl::Status step_runner::check_divergence(const step_context& context) {
     if (frozen == frozen_.end() || database.status().phase() != v1::SourceStatus::PHASE_READY) continue;
     const auto& image = database.status().image();
     if (image.hash().high() == frozen->hash.high && image.hash().low() == frozen->hash.low) continue;
+    // An earlier failback put it there, and was given up.
+    const bool adopted =
+        std::any_of(database.adopted().begin(), database.adopted().end(), [&](const auto& one) {
+          return one.hash().high() == image.hash().high() && one.hash().low() == image.hash().low();
+        });
+    if (adopted) continue;
     diverged += (diverged.empty() ? "" : ", ") + database.catalog();
   }
   if (diverged.empty()) return absl::OkStatus();
-  return absl::AbortedError(
-      fmt::format("the primary holds commits that this host never had ({}): choose with --discard-primary "
-                  "(the stand-in's data wins) or "
-                  "--keep-primary (the primary's wins); the loser is set aside",
-                  diverged));
+  return rpc::with_reason(
+      absl::FailedPreconditionError(fmt::format(
+          "the primary holds commits that this host never had ({}): choose with --discard-primary "
+          "(the stand-in's data wins) or "
+          "--keep-primary (the primary's wins); the loser is set aside",
+          diverged)),
+      diverged_reason);
 }
 
-// A step that needs the agent is begun again right after a restart, or after the address moved: the line is
-// up a moment later.
+// The agent answers, now. A step that needs it is begun again right after a restart, or after the address
+// moved, and the line is up a moment later; and a line that the primary's power cut left counts as connected
+// for a while, but answers nothing.
 absl::Status step_runner::await_agent() {
   const auto deadline = steady_clock::now() + reconnect_timeout;
   timed_wait poll;
-  while (!parts_.agent.connected()) {
+  for (;;) {
     if (cancelled()) return absl::CancelledError("cancelled");
-    if (steady_clock::now() >= deadline) return absl::UnavailableError("the agent is not connected");
+    const absl::Status answered = parts_.agent.exchange({}, prompt_answer).status();
+    if (!absl::IsUnavailable(answered) && !absl::IsDeadlineExceeded(answered)) return absl::OkStatus();
+    if (steady_clock::now() >= deadline) return answered;
+    if (absl::IsDeadlineExceeded(answered)) parts_.agent.renew();
     poll.until(steady_clock::now() + check_poll, [] { return false; });
   }
-  return absl::OkStatus();
 }
 
 absl::Status step_runner::reverse_heal(const step_context& context) {
   UNDERSTUDY_RETURN_IF_ERROR(await_agent());
-  auto answer = parts_.agent.exchange(fence_request(context), stop_primary_timeout);
-  if (!answer.ok()) return answer.status();
+  UNDERSTUDY_RETURN_IF_ERROR(parts_.agent.exchange(fence_request(context), stop_primary_timeout).status());
+  UNDERSTUDY_RETURN_IF_ERROR(await_primary_down(stop_primary_timeout));
   UNDERSTUDY_RETURN_IF_ERROR(check_divergence(context));
   return open_way_back(context);
 }
@@ -410,16 +443,31 @@ absl::Status step_runner::set_aside(const step_context& context, step_outcome& o
         fmt::format("the primary's data wins; what the stand-in wrote is set aside here, at {}", directory);
     return absl::OkStatus();
   }
-  // With no stand-in there was nothing to stop, and so no drain of its own; after a restart no stream either.
-  if (!way_back_ || !way_back_->drained()) UNDERSTUDY_RETURN_IF_ERROR(drain(context));
-  auto directories = way_back_->adopt(frozen_, to_proto(context.choice));
-  if (!directories.ok()) return directories.status();
-  for (const auto& directory : *directories)
+  UNDERSTUDY_ASSIGN_OR_RETURN(const std::vector<std::string> directories, adopt(context));
+  for (const auto& directory : directories)
     outcome.note += fmt::format("{}what the primary held is set aside there, at {}",
                                 outcome.note.empty() ? "" : "; ", directory);
+  drop_way_back();
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<std::string>> step_runner::adopt(const step_context& context) {
+  for (int attempt = 1;; ++attempt) {
+    // With no stand-in there was nothing to stop, and so no drain of its own; after a restart no stream
+    // either.
+    if (!way_back_ || !way_back_->drained()) UNDERSTUDY_RETURN_IF_ERROR(drain(context));
+    auto directories = way_back_->adopt(frozen_, to_proto(context.choice), [this] { return cancelled(); });
+    const bool not_what_was_sent =
+        absl::IsDataLoss(directories.status()) || rpc::reason_of(directories.status()) == "NOT_DRAINED";
+    if (!not_what_was_sent || attempt == adopt_attempts || cancelled()) return directories;
+    log::info(spec_.name(), "sent once more: {}", message_of(directories.status()));
+    drop_way_back();
+  }
+}
+
+void step_runner::drop_way_back() {
   std::lock_guard lock(way_back_mutex_);
   way_back_.reset();
-  return absl::OkStatus();
 }
 
 // A failback that is given up leaves no stream behind: the next one begins with a comparison again.
@@ -427,8 +475,7 @@ void step_runner::drop_way_back_of(policy::step_id which) {
   if (which != step_id::reverse_heal && which != step_id::stop_stand_in && which != step_id::drain &&
       which != step_id::set_aside)
     return;
-  std::lock_guard lock(way_back_mutex_);
-  way_back_.reset();
+  drop_way_back();
 }
 
 void step_runner::adopt_running(bool addresses_held, std::vector<store::freeze_row> frozen) {

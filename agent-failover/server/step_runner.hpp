@@ -103,11 +103,14 @@ class step_runner {
   absl::Status grant(const step_context& context, bool start_applications);
   absl::Status check_primary_whole(const step_context& context);
   absl::Status check_divergence(const step_context& context);
+  absl::StatusOr<v1::DescribeResponse> describe_when_read();
   absl::Status await_agent();
   absl::Status reverse_heal(const step_context& context);
   absl::Status open_way_back(const step_context& context);
   absl::Status drain(const step_context& context);
   absl::Status set_aside(const step_context& context, step_outcome& outcome);
+  absl::StatusOr<std::vector<std::string>> adopt(const step_context& context);
+  void drop_way_back();
   bool cancelled() const { return running_ <= cancelled_up_to_; }
   void drop_way_back_of(policy::step_id which);
   v1::HoldLeaseRequest fence_request(const step_context& context) const;

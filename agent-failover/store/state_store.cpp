@@ -63,6 +63,10 @@ absl::StatusOr<std::int64_t> number_of(sqlite::database& db, const char* questio
   return there ? row.column_integer(0) : 0;
 }
 
+std::string agent_boot_key(const std::string& server) {
+  return "agent_boot/" + server;
+}
+
 // The same error, naming the file and what to do.
 absl::Status unusable(const std::string& path, const absl::Status& status) {
   const char* remedy =
@@ -137,6 +141,9 @@ absl::Status state_store::write(changes& what) {
       UNDERSTUDY_ASSIGN_OR_RETURN(auto remove, db_->prepare(sql));
       UNDERSTUDY_RETURN_IF_ERROR(remove.bind(1, std::string_view(*what.remove_server)).run());
     }
+    UNDERSTUDY_ASSIGN_OR_RETURN(auto forget, db_->prepare("DELETE FROM meta WHERE key=?1"));
+    const std::string key = agent_boot_key(*what.remove_server);
+    UNDERSTUDY_RETURN_IF_ERROR(forget.bind(1, std::string_view(key)).run());
   }
   if (what.settings) {
     UNDERSTUDY_ASSIGN_OR_RETURN(auto put, db_->prepare("INSERT OR REPLACE INTO setting VALUES(1, ?1)"));
@@ -199,11 +206,24 @@ absl::Status state_store::write(changes& what) {
     UNDERSTUDY_RETURN_IF_ERROR(db_->execute(
         fmt::format("DELETE FROM log WHERE id <= (SELECT max(id) FROM log) - {}", kept_log_lines)));
   }
-  if (what.boot_id) {
-    UNDERSTUDY_ASSIGN_OR_RETURN(auto put, db_->prepare("INSERT OR REPLACE INTO meta VALUES('boot_id', ?1)"));
-    UNDERSTUDY_RETURN_IF_ERROR(put.bind(1, std::string_view(*what.boot_id)).run());
-  }
+  if (what.boot_id) UNDERSTUDY_RETURN_IF_ERROR(put_meta("boot_id", *what.boot_id));
+  for (const auto& boot : what.agent_boots)
+    UNDERSTUDY_RETURN_IF_ERROR(put_meta(agent_boot_key(boot.server), boot.boot_id));
   return absl::OkStatus();
+}
+
+absl::Status state_store::put_meta(std::string_view key, std::string_view value) {
+  UNDERSTUDY_ASSIGN_OR_RETURN(auto put, db_->prepare("INSERT OR REPLACE INTO meta VALUES(?1, ?2)"));
+  return put.bind(1, key).bind(2, value).run();
+}
+
+absl::StatusOr<std::string> state_store::meta(std::string_view key) {
+  std::lock_guard lock(mutex_);
+  UNDERSTUDY_ASSIGN_OR_RETURN(auto row, db_->prepare("SELECT value FROM meta WHERE key=?1"));
+  row.bind(1, key);
+  UNDERSTUDY_ASSIGN_OR_RETURN(const bool there, row.step());
+  if (!there) return std::string();
+  return std::string(row.column_text(0));
 }
 
 absl::StatusOr<std::vector<v1::ServerSpec>> state_store::servers() {
@@ -310,11 +330,11 @@ absl::StatusOr<std::vector<v1::LogLine>> state_store::log(std::uint32_t limit) {
 }
 
 absl::StatusOr<std::string> state_store::boot_id() {
-  std::lock_guard lock(mutex_);
-  UNDERSTUDY_ASSIGN_OR_RETURN(auto row, db_->prepare("SELECT value FROM meta WHERE key='boot_id'"));
-  UNDERSTUDY_ASSIGN_OR_RETURN(const bool there, row.step());
-  if (!there) return std::string();
-  return std::string(row.column_text(0));
+  return meta("boot_id");
+}
+
+absl::StatusOr<std::string> state_store::agent_boot(const std::string& server) {
+  return meta(agent_boot_key(server));
 }
 
 }  // namespace understudy::store

@@ -10,7 +10,7 @@
 //   event         id, at, server, kind, severity, text, actor
 //   log           the live log, bounded
 //   setting       one row
-//   meta          boot id, schema version
+//   meta          boot id of this host, of each agent
 //
 // Threads: any; a reader waits while a commit is under way.
 
@@ -60,6 +60,12 @@ struct freeze_row {
   wall_time durable_captured_at;  // of the last durable commit
 };
 
+// The boot id that a server's agent last reported: another one means that the primary was reset.
+struct agent_boot_row {
+  std::string server;
+  std::string boot_id;
+};
+
 // What one commit writes, all or nothing.
 struct changes {
   std::optional<v1::ServerSpec> put_server;
@@ -71,6 +77,7 @@ struct changes {
   std::vector<v1::Event> events;  // ids are assigned by commit()
   std::vector<v1::LogLine> log;
   std::optional<std::string> boot_id;
+  std::vector<agent_boot_row> agent_boots;
 };
 
 class state_store {
@@ -95,10 +102,13 @@ class state_store {
                                                 std::uint32_t limit);
   absl::StatusOr<std::vector<v1::LogLine>> log(std::uint32_t limit);
   absl::StatusOr<std::string> boot_id();  // of the last run; empty at the first
+  absl::StatusOr<std::string> agent_boot(const std::string& server);  // empty: never reported
 
  private:
   explicit state_store(std::unique_ptr<sqlite::database> db);
   absl::Status write(changes& what);
+  absl::Status put_meta(std::string_view key, std::string_view value);
+  absl::StatusOr<std::string> meta(std::string_view key);
   std::mutex mutex_;
   std::unique_ptr<sqlite::database> db_;
 };

@@ -39,6 +39,7 @@
 namespace understudy::service {
 namespace {
 
+constexpr std::chrono::minutes versions_again_after{10};
 constexpr std::chrono::milliseconds stream_grace{500};  // for calls under way to notice the end
 
 constexpr const char* gate_flag = "may-run";
@@ -86,7 +87,7 @@ class agent::implementation {
   root_actor root;
   std::unique_ptr<primary_agent_service> service;
   std::unique_ptr<rpc::rpc_server> server;
-  std::thread versions;
+  std::jthread versions;
   std::mutex ready_mutex;
   std::condition_variable ready;
   bool gate_known = false;  // the gate has taken in the record; under ready_mutex
@@ -100,6 +101,7 @@ class agent::implementation {
   absl::Status start_file_sources();
   void start_actors();
   void ask_versions();
+  void ask_versions_once();
 };
 
 lease::booted agent::implementation::boot() {
@@ -222,7 +224,7 @@ agent::implementation::~implementation() {
     parts.streams->end();
     server->shutdown(stream_grace);
   }
-  if (versions.joinable()) versions.join();
+  versions = {};  // told to stop, and waited for
   parts.set_keepers(application_keeper_actor{}, lease_keeper_actor{});
   if (host) host->close();
   if (root) caf::anon_send_exit(root, caf::exit_reason::user_shutdown);
@@ -252,19 +254,29 @@ absl::Status agent::implementation::serve() {
   return absl::OkStatus();
 }
 
-// Version commands are the application's own programs and may be slow: asked once, beside the start.
+// Version commands are the application's own programs and may be slow: asked beside everything else, and
+// again now and then, for applications are upgraded while the agent runs.
 void agent::implementation::ask_versions() {
-  versions = std::thread([this] {
-    for (const application::application_definition& definition : parts.applications->definitions()) {
-      if (definition.version.empty()) continue;
-      absl::StatusOr<std::string> version = parts.applications->version(definition.name);
-      if (version.ok()) {
-        parts.set_version(definition.name, *std::move(version));
-      } else {
-        log::warning("", "the version of {} is not known: {}", definition.name, message_of(version.status()));
-      }
+  versions = std::jthread([this](const std::stop_token& over) {
+    std::mutex pause;
+    std::condition_variable_any ended;
+    for (std::unique_lock lock(pause); !over.stop_requested();
+         ended.wait_for(lock, over, versions_again_after, [] { return false; })) {
+      ask_versions_once();
     }
   });
+}
+
+void agent::implementation::ask_versions_once() {
+  for (const application::application_definition& definition : parts.applications->definitions()) {
+    if (definition.version.empty()) continue;
+    absl::StatusOr<std::string> version = parts.applications->version(definition.name);
+    if (version.ok()) {
+      parts.set_version(definition.name, *std::move(version));
+    } else {
+      log::warning("", "the version of {} is not known: {}", definition.name, message_of(version.status()));
+    }
+  }
 }
 
 absl::StatusOr<std::unique_ptr<agent>> agent::start(agent_config config) {
@@ -277,6 +289,9 @@ absl::StatusOr<std::unique_ptr<agent>> agent::start(agent_config config) {
   UNDERSTUDY_RETURN_IF_ERROR(own->lock_state());
   UNDERSTUDY_ASSIGN_OR_RETURN(own->state_directory, fs.open_root(used.state_dir));
   own->memory = std::make_unique<boot_memory>(used.state_dir);
+  // Before anything can fail: of a flag that the last boot left nobody would know otherwise that it is stale.
+  if (!own->memory->decided_in_this_boot())
+    set_gate_flag(*own->state_directory, fmt::format("{}/{}", used.state_dir, gate_flag), false);
   own->host = std::make_unique<gate_client>(used.name, used.tls);
   own->parts.streams = std::make_unique<lease_streams>(own->parts);
 

@@ -14,6 +14,7 @@
 #include "agent-primary/files/file_source.hpp"
 #include "agent-primary/service/agent_actors.hpp"
 #include "agent-primary/service/agent_config.hpp"
+#include "agent-primary/service/restore_turns.hpp"
 
 namespace understudy::service {
 
@@ -25,6 +26,7 @@ struct agent_parts {
   std::vector<std::shared_ptr<files::file_source>> file_sources;  // in the order of config.files
   std::shared_ptr<application::application_set> applications;
   std::unique_ptr<lease_streams> streams;
+  restore_turns restores;
 
   std::vector<database_config> databases() const {
     std::lock_guard lock(mutex_);

@@ -4,13 +4,10 @@
 #include <time.h>
 
 #include <array>
-#include <fstream>
-#include <optional>
-#include <sstream>
 
 #include "agent-failover/replica/database_clone.hpp"
 #include "agent-failover/replica/database_copy.hpp"
-#include "common/channel/wire.hpp"
+#include "agent-primary/service/adoption_record.hpp"
 #include "common/log/log.hpp"
 #include "common/os/file_system.hpp"
 #include "common/rpc/rpc_status.hpp"
@@ -21,29 +18,10 @@
 namespace understudy::service {
 namespace {
 
-struct image {
-  bool exists = false;
-  std::uint32_t page_size = 0;
-  std::uint32_t pages = 0;
-  sqlite::page_hash hash;
-  friend bool operator==(const image&, const image&) = default;
-};
-
-image image_of(const channel::sink_state& state) {
+adopted_image image_of(const channel::sink_state& state) {
   if (!state.exists) return {};
   return {true, state.page_size, state.database_pages, state.combined};
 }
-image image_of(const v1::DatabaseImage& wire) {
-  if (!wire.exists()) return {};
-  return {true, wire.page_size(), wire.pages(), channel::from_wire(wire.hash())};
-}
-
-// Which adoption is under way.
-struct journal {
-  image adopted;
-  bool diverged = false;
-  std::string set_aside;  // directory; empty: nothing is set aside
-};
 
 std::string time_stamp() {
   const std::time_t now = std::time(nullptr);
@@ -65,13 +43,12 @@ class restore final : public channel::database_restore {
   absl::Status begin() {
     UNDERSTUDY_RETURN_IF_ERROR(place_.permitted());
     UNDERSTUDY_RETURN_IF_ERROR(os::make_directories(fs_, place_.state_dir + "/restore"));
-    UNDERSTUDY_ASSIGN_OR_RETURN(journals_, fs_.open_root(place_.state_dir + "/restore"));
+    UNDERSTUDY_ASSIGN_OR_RETURN(records_, fs_.open_root(place_.state_dir + "/restore"));
     UNDERSTUDY_ASSIGN_OR_RETURN(directory_, fs_.open_root(directory_path_));
     if (absl::IsNotFound(directory_->status(incoming_name_).status()) && directory_->status(name_).ok()) {
       // Cloned under another name first: a clone that was cut short must not pass for one.
       const std::string partial = incoming_name_ + "-partial";
-      UNDERSTUDY_RETURN_IF_ERROR(remove_if_there(*directory_, partial));
-      UNDERSTUDY_RETURN_IF_ERROR(replica::clone_database(*directory_, name_, *directory_, partial));
+      UNDERSTUDY_RETURN_IF_ERROR(clone(name_, *directory_, partial, fmt::format("cloning {} beside itself", name_)));
       UNDERSTUDY_RETURN_IF_ERROR(directory_->rename(partial, *directory_, incoming_name_));
       UNDERSTUDY_RETURN_IF_ERROR(directory_->sync());
     }
@@ -83,28 +60,18 @@ class restore final : public channel::database_restore {
 
   absl::StatusOr<v1::Adopted> adopt(const v1::AdoptImage& request) override {
     UNDERSTUDY_RETURN_IF_ERROR(place_.permitted());
-    const image wanted = image_of(request.image());
+    const adopted_image wanted = from_proto(request.image());
     if (!wanted.exists || image_of(incoming_->state()) != wanted) {
       return absl::DataLossError(fmt::format(
           "what arrived for {} is not the image that was to be adopted; send it again", place_.catalog));
     }
     // Folds a -wal into the database file and removes it, so that one rename replaces everything there is.
     UNDERSTUDY_ASSIGN_OR_RETURN(std::unique_ptr<replica::database_copy> present, open_copy(name_));
-    const image found = image_of(present->state());
+    const adopted_image found = image_of(present->state());
     if (found.exists) UNDERSTUDY_RETURN_IF_ERROR(present->prepare_for_stand_in());
 
-    absl::StatusOr<journal> recorded = read_journal();
-    journal plan;
-    if (recorded.ok() && recorded->adopted == wanted) {
-      plan = *recorded;
-    } else {
-      plan.adopted = wanted;
-      plan.diverged = found.exists && found != image_of(request.base()) && found != wanted;
-      if (plan.diverged)
-        plan.set_aside = fmt::format("{}/set-aside/{}/{}", place_.state_dir, time_stamp(), place_.catalog);
-    }
-    if (plan.diverged && request.choice() == v1::DIVERGED_CHOICE_UNSPECIFIED) return undecided();
-    UNDERSTUDY_RETURN_IF_ERROR(write_journal(plan));
+    UNDERSTUDY_ASSIGN_OR_RETURN(const adoption_record plan, plan_for(wanted, found, request));
+    UNDERSTUDY_RETURN_IF_ERROR(store_adoption(*records_, place_.catalog, plan));
 
     v1::Adopted answer;
     answer.set_diverged(plan.diverged);
@@ -125,7 +92,7 @@ class restore final : public channel::database_restore {
       UNDERSTUDY_RETURN_IF_ERROR(remove_incoming());
       log::info(place_.catalog, "restored: {} pages", wanted.pages);
     }
-    // The journal stays: an adoption whose answer was lost is asked for again, and answered the same.
+    // The record stays: an adoption whose answer was lost is asked for again, and answered the same.
     return answer;
   }
 
@@ -149,15 +116,62 @@ class restore final : public channel::database_restore {
     return absl::IsNotFound(status) ? absl::OkStatus() : status;
   }
 
+  // The adoption under way if this is it (one epoch: fenced all the time, so nobody wrote here meanwhile),
+  // else a new one: has the present database anything of its own?
+  absl::StatusOr<adoption_record> plan_for(const adopted_image& wanted, const adopted_image& found,
+                                           const v1::AdoptImage& request) {
+    absl::StatusOr<adoption_record> before = load_adoption(place_.state_dir, place_.catalog);
+    if (!before.ok()) before = adoption_record{};
+    if (before->epoch == place_.epoch && before->adopted == wanted) {
+      if (before->diverged && request.choice() == v1::DIVERGED_CHOICE_UNSPECIFIED && found != wanted)
+        return undecided();
+      return before;
+    }
+    adoption_record plan;
+    plan.epoch = place_.epoch;
+    plan.adopted = wanted;
+    plan.diverged =
+        found.exists && found != from_proto(request.base()) && found != wanted && !before->knows(found);
+    if (plan.diverged && request.choice() == v1::DIVERGED_CHOICE_UNSPECIFIED) return undecided();
+    if (plan.diverged)
+      plan.set_aside = fmt::format("{}/set-aside/{}/{}", place_.state_dir, time_stamp(), place_.catalog);
+    if (!plan.diverged) plan.replaced = found;
+    // What an adoption that was given up had set aside is still the present one.
+    if (!before->set_aside.empty()) UNDERSTUDY_RETURN_IF_ERROR(unlink_present_in(before->set_aside));
+    return plan;
+  }
+
+  absl::Status clone(const std::string& name, os::directory& to, const std::string& to_name,
+                     const std::string& what) {
+    UNDERSTUDY_RETURN_IF_ERROR(remove_if_there(to, to_name));
+    UNDERSTUDY_RETURN_IF_ERROR(remove_if_there(to, to_name + "-clone"));
+    return replica::clone_database(*directory_, name, to, to_name,
+                                   [&](std::uint64_t done, std::uint64_t total) {
+                                     return !place_.tell || place_.tell({what, done, total});
+                                   });
+  }
+
+  // A second name where that is possible, so that nothing is copied: the present one goes with the rename
+  // that replaces it. Across filesystems, or where links are forbidden, a copy.
   absl::Status set_aside(const std::string& name, const std::string& to) {
     UNDERSTUDY_RETURN_IF_ERROR(os::make_directories(fs_, to));
     UNDERSTUDY_ASSIGN_OR_RETURN(const std::unique_ptr<os::directory> target, fs_.open_root(to));
     if (target->status(name_).ok()) return absl::OkStatus();  // done before an interruption
+    if (directory_->make_hard_link(name, *target, name_).ok()) return target->sync();
     const std::string partial = name_ + "-partial";
-    UNDERSTUDY_RETURN_IF_ERROR(remove_if_there(*target, partial));
-    UNDERSTUDY_RETURN_IF_ERROR(replica::clone_database(*directory_, name, *target, partial));
+    UNDERSTUDY_RETURN_IF_ERROR(clone(name, *target, partial, fmt::format("copying {} to the side", name_)));
     UNDERSTUDY_RETURN_IF_ERROR(target->rename(partial, *target, name_));
     return target->sync();
+  }
+
+  absl::Status unlink_present_in(const std::string& kept) {
+    const auto target = fs_.open_root(kept);
+    if (!target.ok()) return absl::OkStatus();
+    const auto there = (*target)->status(name_);
+    const auto present = directory_->status(name_);
+    if (!there.ok() || !present.ok() || there->st_ino != present->st_ino || there->st_dev != present->st_dev)
+      return absl::OkStatus();
+    return (*target)->remove_file(name_);
   }
 
   // The new database belongs to whom the old one belonged; without one, to whom its directory belongs.
@@ -178,36 +192,13 @@ class restore final : public channel::database_restore {
     return directory_->sync();
   }
 
-  absl::Status write_journal(const journal& plan) {
-    return os::replace_file(
-        *journals_, place_.catalog,
-        fmt::format("{} {} {} {} {}\n{}\n", plan.adopted.page_size, plan.adopted.pages,
-                    plan.adopted.hash.high, plan.adopted.hash.low, plan.diverged ? 1 : 0, plan.set_aside));
-  }
-
-  absl::StatusOr<journal> read_journal() const {
-    std::ifstream file(place_.state_dir + "/restore/" + place_.catalog);
-    journal plan;
-    plan.adopted.exists = true;
-    int diverged = 0;
-    std::string line;
-    if (!std::getline(file, line)) return absl::NotFoundError("no adoption was begun");
-    if (!(std::istringstream(line) >> plan.adopted.page_size >> plan.adopted.pages >>
-          plan.adopted.hash.high >> plan.adopted.hash.low >> diverged)) {
-      return absl::DataLossError("the journal of the restore is damaged");
-    }
-    plan.diverged = diverged != 0;
-    std::getline(file, plan.set_aside);
-    return plan;
-  }
-
   restore_place place_;
   std::string directory_path_;
   std::string name_;
   std::string incoming_name_;
   os::file_system& fs_ = os::posix_file_system();
   std::unique_ptr<os::directory> directory_;
-  std::unique_ptr<os::directory> journals_;
+  std::unique_ptr<os::directory> records_;
   std::unique_ptr<replica::database_copy> incoming_;
 };
 

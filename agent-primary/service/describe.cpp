@@ -5,6 +5,7 @@
 #include "agent-failover/network/adapters.hpp"
 #include "agent-primary/application/application_proto.hpp"
 #include "agent-primary/capture/describe.hpp"
+#include "agent-primary/service/adoption_record.hpp"
 #include "agent-primary/service/agent_parts.hpp"
 #include "agent-primary/service/boot_moment.hpp"
 #include "agent-primary/service/right_proto.hpp"
@@ -65,6 +66,10 @@ void describe_one(const agent_parts& parts, const database_config& database, v1:
   out.set_journal_mode(journal_mode_of(found));
   out.set_size_bytes(found.file_bytes);
   *out.mutable_status() = status_of(parts.capture->add(database.path)->state());
+  if (const auto record = load_adoption(parts.config.state_dir, database.catalog); record.ok()) {
+    to_proto(record->adopted, out.add_adopted());
+    if (record->replaced.exists) to_proto(record->replaced, out.add_adopted());
+  }
   const capture::capture_metrics metrics = parts.capture->metrics(database.path);
   v1::CaptureCounters* counters = out.mutable_counters();
   counters->set_transactions(metrics.commits);

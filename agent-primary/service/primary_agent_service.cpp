@@ -17,6 +17,7 @@
 #include "common/channel/database_service.hpp"
 #include "common/os/file_system.hpp"
 #include "common/rpc/rpc_status.hpp"
+#include "common/status/status_macros.hpp"
 
 namespace understudy::service {
 namespace {
@@ -190,12 +191,24 @@ grpc::Status primary_agent_service::RestoreDatabase(
     grpc::ServerReaderWriter<v1::RestoreDatabaseResponse, v1::RestoreDatabaseRequest>* call) {
   if (!parts_.serving()) return starting();
   channel::restore_database_service service;
-  service.begin = [this](const std::string& catalog,
-                         std::uint64_t epoch) -> absl::StatusOr<std::unique_ptr<channel::database_restore>> {
-    absl::StatusOr<database_config> database = find_database(parts_, catalog);
-    if (!database.ok()) return database.status();
-    return begin_restore({catalog, database->path, parts_.config.state_dir,
-                          [this, epoch] { return restore_permitted(parts_, epoch); }});
+  service.begin =
+      [this, context](
+          const std::string& catalog, std::uint64_t epoch,
+          const channel::work_listener& tell) -> absl::StatusOr<std::unique_ptr<channel::database_restore>> {
+    UNDERSTUDY_ASSIGN_OR_RETURN(const database_config database, find_database(parts_, catalog));
+    UNDERSTUDY_ASSIGN_OR_RETURN(std::shared_ptr<void> turn,
+                                parts_.restores.enter(
+                                    catalog, [context] { context->TryCancel(); },
+                                    [&] {
+                                      return tell({"waiting for an earlier restore to end", 0, 0});
+                                    }));
+    return begin_restore({.catalog = catalog,
+                          .path = database.path,
+                          .state_dir = parts_.config.state_dir,
+                          .epoch = epoch,
+                          .permitted = [this, epoch] { return restore_permitted(parts_, epoch); },
+                          .tell = tell,
+                          .turn = std::move(turn)});
   };
   return channel::serve(service, *context, *call);
 }

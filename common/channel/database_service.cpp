@@ -3,7 +3,11 @@
 #include <grpcpp/server_context.h>
 #include <grpcpp/support/sync_stream.h>
 
+#include <condition_variable>
+#include <mutex>
 #include <optional>
+#include <stop_token>
+#include <thread>
 #include <utility>
 
 #include "common/channel/grpc_status.hpp"
@@ -77,6 +81,46 @@ class restore_call final : public server_call<v1::RestoreDatabaseResponse, v1::R
   std::optional<v1::AdoptImage> adopt;
 };
 
+constexpr std::chrono::seconds WORK_REPORT{1};  // a caller gives up after a minute without one
+
+// Says once a second that the agent is at work, and on what. Nothing else may be sent meanwhile.
+class work_reporter {
+ public:
+  using call = grpc::ServerReaderWriter<v1::RestoreDatabaseResponse, v1::RestoreDatabaseRequest>;
+  work_reporter(grpc::ServerContext& context, call& stream) : context_{context}, call_{stream} {}
+
+  bool tell(const restore_work& now) {
+    const std::lock_guard lock{mutex_};
+    now_ = now;
+    return !context_.IsCancelled();
+  }
+
+  template <class Work>
+  auto during(const Work& work) {
+    const std::jthread reporter{[this](const std::stop_token& over) {
+      for (;;) {
+        v1::RestoreDatabaseResponse response;
+        {
+          std::unique_lock lock{mutex_};
+          if (over_.wait_for(lock, over, WORK_REPORT, [] { return false; }) || over.stop_requested()) return;
+          response.mutable_work()->set_what(now_.what);
+          response.mutable_work()->set_bytes_done(now_.bytes_done);
+          response.mutable_work()->set_bytes_total(now_.bytes_total);
+        }
+        if (!call_.Write(response)) return;
+      }
+    }};
+    return work();
+  }
+
+ private:
+  grpc::ServerContext& context_;
+  call& call_;
+  std::mutex mutex_;
+  std::condition_variable_any over_;
+  restore_work now_;
+};
+
 std::function<void(const database_progress&)> listener_of(
     const std::function<void(const std::string&, const database_progress&)>& listener,
     const std::string& catalog) {
@@ -102,16 +146,20 @@ grpc::Status serve(const restore_database_service& service, grpc::ServerContext&
                    grpc::ServerReaderWriter<v1::RestoreDatabaseResponse, v1::RestoreDatabaseRequest>& call) {
   v1::RestoreDatabaseRequest first;
   if (!call.Read(&first)) return grpc::Status::OK;
-  auto restore = service.begin(first.catalog(), first.epoch());
+  work_reporter reporter{context, call};
+  auto restore = reporter.during([&] {
+    return service.begin(first.catalog(), first.epoch(),
+                         [&reporter](const restore_work& now) { return reporter.tell(now); });
+  });
   if (!restore.ok()) return to_grpc(restore.status());
   restore_call stream{context, call};
   sink_runner runner{(*restore)->sink(), stream, listener_of(service.on_progress, first.catalog())};
   const absl::Status status = runner.run();
   if (!status.ok() || !stream.adopt) return to_grpc(status);
   if (runner.progress().now != database_progress::phase::drained) {
-    return to_grpc(absl::FailedPreconditionError("adopt before the image was drained"));
+    return to_grpc(rpc::with_reason(absl::AbortedError("adopt before the image was drained"), "NOT_DRAINED"));
   }
-  auto adopted = (*restore)->adopt(*stream.adopt);
+  auto adopted = reporter.during([&] { return (*restore)->adopt(*stream.adopt); });
   if (!adopted.ok()) return to_grpc(adopted.status());
   v1::RestoreDatabaseResponse response;
   *response.mutable_adopted() = *std::move(adopted);

@@ -75,7 +75,8 @@ class restore_call final : public client_call<v1::RestoreDatabaseRequest, v1::Re
   using answer = std::function<void(const absl::StatusOr<v1::Adopted>&)>;
 
   restore_call(const std::shared_ptr<grpc::ChannelInterface>& channel, std::string catalog,
-               std::uint64_t epoch) {
+               std::uint64_t epoch, std::function<void(const restore_work&)> on_work)
+      : on_work_{std::move(on_work)} {
     stub_ = v1::PrimaryAgent::NewStub(channel);
     first_.set_catalog(std::move(catalog));
     first_.set_epoch(epoch);
@@ -92,7 +93,12 @@ class restore_call final : public client_call<v1::RestoreDatabaseRequest, v1::Re
   }
   bool receive(v1::SinkMessage& message) override {
     v1::RestoreDatabaseResponse response;
-    if (!call_->Read(&response)) return false;
+    do {
+      if (!call_->Read(&response)) return false;
+      if (response.has_work() && on_work_) {
+        on_work_({response.work().what(), response.work().bytes_done(), response.work().bytes_total()});
+      }
+    } while (response.has_work());
     if (response.has_adopted()) {
       give(response.adopted());
       return false;
@@ -133,6 +139,7 @@ class restore_call final : public client_call<v1::RestoreDatabaseRequest, v1::Re
     if (on_answer) on_answer(result);
   }
 
+  const std::function<void(const restore_work&)> on_work_;
   v1::RestoreDatabaseRequest first_;
   std::mutex mutex_;
   answer on_answer_;
@@ -170,7 +177,7 @@ class restore final : public restore_stream {
  public:
   restore(const std::shared_ptr<grpc::ChannelInterface>& channel, std::string catalog, std::uint64_t epoch,
           std::shared_ptr<database_source> source, stream_callbacks callbacks)
-      : call_{channel, std::move(catalog), epoch},
+      : call_{channel, std::move(catalog), epoch, std::move(callbacks.on_work)},
         runner_{std::move(source), call_, std::move(callbacks.on_progress)},
         thread_{[this, on_end = std::move(callbacks.on_end)] {
           call_.open();

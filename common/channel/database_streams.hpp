@@ -15,6 +15,7 @@
 #include "common/channel/database_progress.hpp"
 #include "common/channel/database_sink.hpp"
 #include "common/channel/database_source.hpp"
+#include "common/channel/restore_work.hpp"
 
 namespace grpc {
 class ChannelInterface;
@@ -33,6 +34,9 @@ struct stream_callbacks {
   // Exactly once, as the last call. Ok only after a planned end (drained and stopped, or adopted); kCancelled
   // after stop(); kUnavailable when the connection broke or went silent: connect again.
   std::function<void(const absl::Status&)> on_end;
+  // Restores only: the agent is at work on its side, before the first progress and while it adopts. Comes
+  // every second; may be empty.
+  std::function<void(const restore_work&)> on_work = {};
 };
 
 // Destroying it stops it and waits for its threads.
@@ -50,7 +54,8 @@ class database_stream {
 class restore_stream : public database_stream {
  public:
   // After `drained`: puts the restored image in place on the primary. The answer comes on the stream's
-  // thread, exactly once: what the agent did, or why not; after it the stream ends.
+  // thread, exactly once: what the agent did, or why not; after it the stream ends. It takes as long as the
+  // primary's disk does: on_work says that it goes on.
   virtual void adopt(const v1::AdoptImage& request,
                      std::function<void(const absl::StatusOr<v1::Adopted>&)> on_answer) = 0;
 };

@@ -1,16 +1,12 @@
 #pragma once
 
-// Translates between absl::Status and grpc::Status; the codes are the same, the details are not carried.
+// absl::Status <-> grpc::Status at the ends of the streams, details included.
 
-#include "absl/status/status.h"
-
-namespace grpc {
-class Status;
-}
+#include "common/rpc/rpc_status.hpp"
 
 namespace understudy::channel {
 
-absl::Status from_grpc(const grpc::Status& status);
-grpc::Status to_grpc(const absl::Status& status);
+using rpc::from_grpc;
+using rpc::to_grpc;
 
 }  // namespace understudy::channel

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "common/rpc/rpc_status.hpp"
 #include "common/status/status_text.hpp"
 
 namespace understudy::channel {
@@ -28,12 +29,14 @@ void to_wire(std::chrono::system_clock::time_point time, google::protobuf::Times
 void to_wire(const absl::Status& status, v1::StreamEnd* out) {
   out->set_code(static_cast<int>(status.code()));
   out->set_message(clean_text(message_of(status)));
+  out->set_reason(clean_text(rpc::reason_of(status)));
 }
 
 absl::Status from_wire(const v1::StreamEnd& end) {
   const bool known = end.code() > 0 && end.code() <= static_cast<int>(absl::StatusCode::kUnauthenticated);
-  return {known ? static_cast<absl::StatusCode>(end.code()) : absl::StatusCode::kUnknown,
-          clean_text(end.message())};
+  const absl::Status status{known ? static_cast<absl::StatusCode>(end.code()) : absl::StatusCode::kUnknown,
+                            clean_text(end.message())};
+  return end.reason().empty() ? status : rpc::with_reason(status, clean_text(end.reason()));
 }
 
 std::string clean_text(std::string_view text) {

@@ -23,6 +23,9 @@
 
 namespace understudy::os {
 
+// How far a long copy is, in bytes; false ends it with kCancelled.
+using copy_progress = std::function<bool(std::uint64_t done, std::uint64_t total)>;
+
 // An open regular file. Closed by its destructor; nothing is synced by closing.
 class file {
  public:
@@ -36,8 +39,8 @@ class file {
   // Reserves space so that a later write cannot meet ENOSPC; the size grows to at least offset + length.
   virtual absl::Status allocate(std::uint64_t offset, std::uint64_t length) = 0;
   // Replaces the content by that of `source` (same implementation), sharing its blocks where the filesystem
-  // can (FICLONE), else at disk speed.
-  virtual absl::Status clone_from(file& source) = 0;
+  // can (FICLONE), else at disk speed; only then is there progress to tell.
+  virtual absl::Status clone_from(file& source, const copy_progress& progress = {}) = 0;
   // fdatasync(2): on return, what was written and the size are durable. The directory entry is not.
   virtual absl::Status sync_data() = 0;
   virtual absl::StatusOr<struct ::stat> status() = 0;

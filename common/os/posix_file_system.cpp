@@ -93,19 +93,27 @@ class posix_file final : public file {
     return failure == 0 ? absl::OkStatus() : errno_status(failure, "allocate", path_);
   }
 
-  absl::Status clone_from(file& source) override {
+  absl::Status clone_from(file& source, const copy_progress& progress) override {
     if (::ioctl(fd_.value(), FICLONE, source.descriptor()) == 0) return absl::OkStatus();
     UNDERSTUDY_RETURN_IF_ERROR(truncate(0));
+    UNDERSTUDY_ASSIGN_OR_RETURN(const struct ::stat like, source.status());
+    const auto told = [&](off_t done) {
+      if (!progress || progress(static_cast<std::uint64_t>(done), static_cast<std::uint64_t>(like.st_size)))
+        return absl::OkStatus();
+      return absl::CancelledError("the copy was given up");
+    };
     off_t from = 0;
     off_t to = 0;
     constexpr std::size_t slice = 16 << 20;  // bytes per call, so that a signal is noticed
     for (;;) {
       const ssize_t n = uninterrupted(
           [&] { return ::copy_file_range(source.descriptor(), &from, fd_.value(), &to, slice, 0); });
-      if (n > 0) continue;
+      if (n < 0) {
+        if (errno == EXDEV || errno == EOPNOTSUPP || errno == EINVAL || errno == ENOSYS) break;
+        return error("copy into");
+      }
       if (n == 0) return absl::OkStatus();
-      if (errno == EXDEV || errno == EOPNOTSUPP || errno == EINVAL || errno == ENOSYS) break;
-      return error("copy into");
+      UNDERSTUDY_RETURN_IF_ERROR(told(to));
     }
     std::vector<std::byte> buffer(1 << 20);
     for (auto offset = static_cast<std::uint64_t>(to);;) {
@@ -113,6 +121,7 @@ class posix_file final : public file {
       if (n == 0) return absl::OkStatus();
       UNDERSTUDY_RETURN_IF_ERROR(write_at(std::span(buffer).first(n), offset));
       offset += n;
+      UNDERSTUDY_RETURN_IF_ERROR(told(static_cast<off_t>(offset)));
     }
   }
 

@@ -90,6 +90,54 @@ TEST_F(host_supervisor, fails_back_with_what_the_stand_in_wrote) {
   EXPECT_THAT(world.violations(), IsEmpty());
 }
 
+// The image is in place, and nobody heard of it: the failback is given up, the stand-in serves on and writes.
+TEST_F(host_supervisor, a_failback_whose_adoption_was_not_answered_needs_no_choice_afterwards) {
+  p1.answers_pings = false;
+  ASSERT_TRUE(world.until([&] { return world.is("StandingIn"); }));
+  ASSERT_TRUE(world.until([&] { return p1.stand_in_rows() == 1; }));
+  p1.answers_pings = true;
+  p1.primary.lose_adoption_answers(1);
+  ASSERT_TRUE(world.host->command(world.command(api::verb::failback))->status.ok());
+  ASSERT_TRUE(world.until([&] { return world.host->operations().back().has_error(); }));
+  ASSERT_TRUE(world.until([&] { return world.is("StandingIn") && p1.stand_in_rows() == 2; }));
+  EXPECT_EQ(run_sql(p1.primary.database(), "select count(*) from t"), "2") << "it was adopted";
+  ASSERT_TRUE(world.host->command(world.command(api::verb::failback))->status.ok());
+  ASSERT_TRUE(world.until([&] { return world.is("Monitoring"); }))
+      << world.host->state("p1").state() << ": " << world.host->state("p1").reason();
+  EXPECT_EQ(run_sql(p1.primary.database(), "select x from t"), "primary,stand-in,stand-in");
+  EXPECT_THAT(world.violations(), IsEmpty());
+}
+
+// As after a power cut of the primary: the old line counts as connected until its keepalive runs out.
+TEST_F(host_supervisor, a_failback_waits_for_a_line_that_answers) {
+  p1.answers_pings = false;
+  ASSERT_TRUE(world.until([&] { return world.is("StandingIn"); }));
+  ASSERT_TRUE(world.until([&] { return p1.stand_in_rows() == 1; }));
+  p1.answers_pings = true;
+  p1.primary.deafen_line();
+  ASSERT_TRUE(world.host->state("p1").agent_connected());
+  ASSERT_TRUE(world.host->command(world.command(api::verb::failback))->status.ok());
+  ASSERT_TRUE(world.until([&] { return world.is("Monitoring"); }))
+      << world.host->state("p1").state() << ": " << world.host->state("p1").reason();
+  EXPECT_FALSE(world.host->operations().back().has_error());
+}
+
+TEST_F(host_supervisor, a_reset_of_the_primary_is_noticed_across_a_restart_of_the_daemon) {
+  ASSERT_TRUE(world.until([&] { return world.host->state("p1").status() == v1::SERVER_STATUS_OK; }));
+  EXPECT_THAT(kinds(world.host->events("p1")), Not(Contains("server_reset")));
+  world.stop();
+  p1.primary.set_boot_id("another boot");
+  world.start(false);
+  EXPECT_TRUE(
+      world.until([&] { return testing::Value(kinds(world.host->events("p1")), Contains("server_reset")); }));
+  world.stop();
+  world.start(false);
+  ASSERT_TRUE(world.until([&] { return world.host->state("p1").agent_connected(); }));
+  ping_for(200ms);
+  const auto all = kinds(world.host->events("p1"));
+  EXPECT_EQ(std::count(all.begin(), all.end(), "server_reset"), 1);
+}
+
 TEST_F(host_supervisor, where_the_primarys_data_wins_the_copy_is_set_aside) {
   p1.answers_pings = false;
   ASSERT_TRUE(world.until([&] { return world.is("StandingIn"); }));
@@ -152,6 +200,43 @@ TEST_F(host_supervisor, a_command_that_could_not_be_recorded_is_refused_and_not_
   ASSERT_TRUE(world.host->command(world.command(api::verb::replicate_from_live))->status.ok());
   EXPECT_TRUE(world.until([&] { return world.is("Monitoring"); }));
   EXPECT_FALSE(world.is("Suspended"));
+}
+
+// The application has another version here than on the primary.
+struct host_supervisor_version : host_supervisor {
+  void SetUp() override {
+    auto& application = *p1.spec.mutable_applications(0);
+    application.add_version_command("/bin/cat");
+    application.add_version_command(p1.place + "/version");
+    here("app 2");
+    host_supervisor::SetUp();
+  }
+  void here(const std::string& version) { std::ofstream(p1.place + "/version") << version << "\n"; }
+};
+
+TEST_F(host_supervisor_version, a_difference_is_told_and_forbids_an_automatic_takeover) {
+  ASSERT_TRUE(world.until(
+      [&] { return testing::Value(kinds(world.host->events("p1")), Contains("versions_differ")); }));
+  EXPECT_THAT(world.host->state("p1").warnings(),
+              Contains("app is \"app 1\" on the primary and \"app 2\" here"));
+  EXPECT_THAT(world.host->state("p1").next(), HasSubstr("versions differ"));
+  p1.answers_pings = false;
+  ASSERT_TRUE(world.until([&] { return world.is("Blocked(versions differ)"); }))
+      << world.host->state("p1").state();
+  EXPECT_THAT(p1.stand_ins(), IsEmpty());
+
+  // Upgraded while the daemon was down: equal again, and it is taken over.
+  p1.answers_pings = true;
+  ASSERT_TRUE(world.until([&] { return world.is("Monitoring"); }));
+  world.stop();
+  p1.primary.set_version("app 2");
+  world.start(false);
+  ASSERT_TRUE(world.until([&] {
+    const auto now = world.host->state("p1");
+    return now.agent_connected() && now.next().find("versions differ") == std::string::npos;
+  }));
+  p1.answers_pings = false;
+  EXPECT_TRUE(world.until([&] { return world.is("StandingIn"); })) << world.host->state("p1").state();
 }
 
 // In the middle of a takeover: the hook has ended, its end cannot be recorded, so the fence is not sent.

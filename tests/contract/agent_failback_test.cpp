@@ -11,6 +11,7 @@
 #include "common/channel/database_streams.hpp"
 #include "common/channel/wire.hpp"
 #include "common/os/file_system.hpp"
+#include "common/rpc/rpc_status.hpp"
 #include "common/status/status_text.hpp"
 #include "tests/contract/agent_process.hpp"
 
@@ -83,6 +84,13 @@ struct agent_failback_test : test::agent_process {
         test::wait_until([&] { return source->state().now == channel::source_state::phase::ready; }, enough));
   }
 
+  // The stand-in serves on after a failback that was given up.
+  void stand_in_writes(const std::string& row) {
+    const auto before = source->state().combined;
+    query(in("copy/main.db"), "insert into t values ('" + row + "')");
+    ASSERT_TRUE(test::wait_until([&] { return source->state().combined != before; }, enough));
+  }
+
   absl::StatusOr<v1::Adopted> restore(v1::DivergedChoice choice, std::uint64_t epoch = 1) {
     std::promise<absl::Status> ended;
     std::atomic<bool> over{false};
@@ -134,12 +142,69 @@ TEST_F(agent_failback_test, an_answer_that_was_lost_is_given_again) {
   EXPECT_EQ(query(in("main.db"), "select x from t"), "before;stand-in;");
 }
 
+TEST_F(agent_failback_test, what_an_earlier_failback_put_there_is_not_the_primarys_own) {
+  take_over();
+  ASSERT_TRUE(restore(v1::DIVERGED_CHOICE_UNSPECIFIED).ok());  // and then it was given up
+  for (const char* row : {"later", "later still"}) {
+    ASSERT_NO_FATAL_FAILURE(stand_in_writes(row));
+    const absl::StatusOr<v1::Adopted> adopted = restore(v1::DIVERGED_CHOICE_UNSPECIFIED);
+    ASSERT_TRUE(adopted.ok()) << message_of(adopted.status());
+    EXPECT_FALSE(adopted->diverged());
+  }
+  EXPECT_EQ(query(in("main.db"), "select x from t"), "before;stand-in;later;later still;");
+  ASSERT_EQ(describe().databases(0).adopted_size(), 2);
+  v1::DatabaseImage here;
+  channel::to_wire(source->state().combined, here.mutable_hash());
+  EXPECT_EQ(describe().databases(0).adopted(0).hash().low(), here.hash().low());
+}
+
+// The record of one failback says nothing about what was written here after it, though the same image comes
+// again.
+TEST_F(agent_failback_test, the_record_of_an_earlier_failback_permits_nothing_later) {
+  take_over();
+  ASSERT_TRUE(restore(v1::DIVERGED_CHOICE_UNSPECIFIED).ok());
+  const channel::source_state state = source->state();
+  channel::to_wire(state.combined, base.mutable_hash());
+  {
+    lease_client host(*stub);
+    host.ask(lease_client::grant(2));
+    query(in("main.db"), "insert into t values ('only here')");
+    host.ask(lease_client::fence(3));
+    ASSERT_TRUE(test::wait_until(
+        [&] { return host.ask({}).applications(0).state() == v1::APPLICATION_STATE_STOPPED; }, enough));
+  }
+  const absl::StatusOr<v1::Adopted> undecided = restore(v1::DIVERGED_CHOICE_UNSPECIFIED, 3);
+  EXPECT_EQ(rpc::reason_of(undecided.status()), "DIVERGED") << message_of(undecided.status());
+  EXPECT_EQ(query(in("main.db"), "select x from t"), "before;stand-in;only here;");
+}
+
+// The line of a host that lost its power may live on for seconds.
+TEST_F(agent_failback_test, the_newest_restore_ends_an_older_one) {
+  take_over();
+  std::promise<absl::Status> ended;
+  std::atomic<bool> in_step{false};
+  channel::stream_callbacks callbacks;
+  callbacks.on_progress = [&](const channel::database_progress& p) {
+    if (p.now == channel::database_progress::phase::streaming) in_step = true;
+  };
+  callbacks.on_end = [&](const absl::Status& status) { ended.set_value(status); };
+  const auto older = channel::start_database_restore(channel, "main", 1, source, callbacks);
+  ASSERT_TRUE(test::wait_until([&] { return in_step.load(); }, enough));
+  const absl::StatusOr<v1::Adopted> adopted = restore(v1::DIVERGED_CHOICE_UNSPECIFIED);
+  ASSERT_TRUE(adopted.ok()) << message_of(adopted.status());
+  EXPECT_FALSE(ended.get_future().get().ok());
+  EXPECT_EQ(query(in("main.db"), "select x from t"), "before;stand-in;");
+}
+
 TEST_F(agent_failback_test, diverged_data_needs_a_choice_and_is_kept) {
   take_over();
   query(in("main.db"), "insert into t values ('only here')");
   const absl::StatusOr<v1::Adopted> undecided = restore(v1::DIVERGED_CHOICE_UNSPECIFIED);
   EXPECT_EQ(undecided.status().code(), absl::StatusCode::kFailedPrecondition)
       << message_of(undecided.status());
+  EXPECT_EQ(rpc::reason_of(undecided.status()), "DIVERGED");
+  struct ::stat own {};
+  ASSERT_EQ(::stat(in("main.db").c_str(), &own), 0);
   EXPECT_EQ(query(in("main.db"), "select x from t"), "before;only here;")
       << "nothing may change without a choice";
 
@@ -148,6 +213,10 @@ TEST_F(agent_failback_test, diverged_data_needs_a_choice_and_is_kept) {
   EXPECT_TRUE(adopted->diverged());
   EXPECT_EQ(query(in("main.db"), "select x from t"), "before;stand-in;");
   EXPECT_EQ(query(adopted->set_aside() + "/main.db", "select x from t"), "before;only here;");
+  struct ::stat aside {};
+  ASSERT_EQ(::stat((adopted->set_aside() + "/main.db").c_str(), &aside), 0);
+  EXPECT_EQ(aside.st_ino, own.st_ino) << "on one filesystem it is renamed, not copied";
+  EXPECT_EQ(aside.st_nlink, 1u);
 }
 
 TEST_F(agent_failback_test, the_primarys_data_may_win) {

@@ -107,9 +107,13 @@ TEST_F(agent_test, a_port_in_use_ends_it_before_it_touches_anything) {
   second.replace(second.find("127.0.0.1:0"), 11, "127.0.0.1:" + std::to_string(port));
   second.replace(second.find(in("state")), in("state").size(), second_place.in("state"));
   std::ofstream(second_place.in("agent.toml")) << second;
+  std::filesystem::create_directories(second_place.in("state"));
+  std::ofstream(second_place.in("state/may-run")) << "from the boot before";
   EXPECT_EQ(second_place.run({"--config", second_place.in("agent.toml")}, true), 1);
   EXPECT_THAT(second_place.log(), HasSubstr("Address already in use"));
   EXPECT_FALSE(std::filesystem::exists(second_place.in("state/applications/app.run")));
+  EXPECT_FALSE(std::filesystem::exists(second_place.in("state/may-run")))
+      << "units would start without anybody to ask";
 
   // The same directory twice.
   std::ofstream(second_place.in("agent.toml")) << config;

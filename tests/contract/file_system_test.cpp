@@ -208,6 +208,21 @@ TEST_P(file_system_contract, clones_a_file) {
   EXPECT_EQ(get("b"), text.substr(0, 1 << 16));
 }
 
+TEST_P(file_system_contract, a_copy_that_is_given_up_says_so) {
+  const std::string text(300'000, 'x');
+  put("a", text);
+  const auto source = root_->open("a", open_mode::read).value();
+  const auto target = root_->open("b", open_mode::create).value();
+  std::uint64_t told = 0;
+  const absl::Status status = target->clone_from(*source, [&](std::uint64_t done, std::uint64_t) {
+    told = done;
+    return false;
+  });
+  // Where blocks are shared nothing takes long enough to be told.
+  if (told != 0) EXPECT_TRUE(absl::IsCancelled(status)) << message_of(status);
+  if (told == 0) EXPECT_TRUE(status.ok()) << message_of(status);
+}
+
 TEST_P(file_system_contract, errors_name_operation_and_path) {
   const absl::Status missing = root_->open("nothing", open_mode::read).status();
   EXPECT_THAT(std::string(message_of(missing)), HasSubstr("open"));

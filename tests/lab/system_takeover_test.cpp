@@ -97,7 +97,7 @@ TEST_F(system_takeover, one_shared_address) {
   ASSERT_TRUE(serves(address));
   EXPECT_TRUE(site->owns_address(site->failover(), address));
   EXPECT_EQ(ask(address, "add two"), "ok 2");
-  ASSERT_NO_FATAL_FAILURE(power_on_and_meet());
+  site->power_on();
   site->must({"failback", "primary", "--discard-primary", "--yes"});
   EXPECT_FALSE(site->owns_address(site->failover(), address));
   ASSERT_TRUE(serves(address));
@@ -156,7 +156,7 @@ TEST_F(system_takeover, one_at_a_time) {
   EXPECT_FALSE(waiting->standing_in());
   EXPECT_TRUE(serves(site->service_address("first")));
 
-  ASSERT_NO_FATAL_FAILURE(power_on_and_meet("first"));
+  site->power_on("first");
   site->must({"failback", "first", "--discard-primary", "--yes"});
   EXPECT_TRUE(serves(site->service_address("first")));
   ASSERT_TRUE(site->wait_phase("StandingIn", 30s, "second"));

@@ -174,13 +174,15 @@ class faulty_file final : public os::file {
   absl::Status allocate(std::uint64_t offset, std::uint64_t length) override {
     return change([&] { return real_->allocate(offset, length); }, pending_extend{offset + length});
   }
-  absl::Status clone_from(os::file& source) override {
+  absl::Status clone_from(os::file& source, const os::copy_progress& progress) override {
     std::string content;
     std::vector<std::byte> buffer(1 << 20);
     for (;;) {
       UNDERSTUDY_ASSIGN_OR_RETURN(const std::size_t n, source.read_at(buffer, content.size()));
       if (n == 0) break;
       content.append(reinterpret_cast<const char*>(buffer.data()), n);
+      if (progress && !progress(content.size(), content.size()))
+        return absl::CancelledError("the copy was given up");
     }
     UNDERSTUDY_RETURN_IF_ERROR(truncate(0));
     return write_at(std::as_bytes(std::span(content)), 0);

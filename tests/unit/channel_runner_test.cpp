@@ -115,8 +115,8 @@ class agent final : public v1::PrimaryAgent::Service {
       if (catalog != "shop") return absl::NotFoundError("no such catalog");
       return source;
     };
-    restore.begin = [this](const std::string&,
-                           std::uint64_t epoch) -> absl::StatusOr<std::unique_ptr<database_restore>> {
+    restore.begin = [this](const std::string&, std::uint64_t epoch,
+                           const work_listener&) -> absl::StatusOr<std::unique_ptr<database_restore>> {
       if (epoch != 7) return absl::FailedPreconditionError("not fenced");
       class one final : public database_restore {
        public:

@@ -56,6 +56,14 @@ TEST_F(host_agent_news, nothing_new) {
   EXPECT_FALSE(order());
 }
 
+TEST_F(host_agent_news, a_reset_while_the_daemon_was_down_is_told) {
+  news = agent_news("boot 0");
+  EXPECT_THAT(events(), ElementsAre(event_kind::agent_reset));
+  EXPECT_EQ(news.boot_id(), "boot 1");
+  news = agent_news("boot 1");
+  EXPECT_THAT(events(), IsEmpty());
+}
+
 TEST_F(host_agent_news, another_boot_id_is_a_reset_told_once) {
   events();
   agent.set_boot_id("boot 2");

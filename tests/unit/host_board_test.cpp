@@ -124,6 +124,21 @@ TEST_F(host_board, resumes_after_the_cursors) {
   EXPECT_EQ(all[3].log().id(), 5u);
 }
 
+TEST_F(host_board, says_where_it_goes_on_when_it_cannot_resume) {
+  constexpr std::uint64_t published = 2500;
+  for (std::uint64_t n = 1; n <= published; ++n) shown.publish(event(n, "a"));
+  shown.publish(state("a", 1));
+  const auto all = all_of(shown.subscribe({.after_event = 100}));
+  ASSERT_GT(all.size(), 3u);
+  ASSERT_TRUE(all[1].has_gap()) << all[1].ShortDebugString();
+  EXPECT_GT(all[1].gap().next_event(), 101u);
+  EXPECT_EQ(all[1].gap().next_log(), 0u);
+  EXPECT_EQ(all[2].event().id(), all[1].gap().next_event());
+  EXPECT_TRUE(all.back().has_server()) << "the snapshot is there all the same";
+  const auto near = all_of(shown.subscribe({.after_event = published - 5}));
+  for (const auto& update : near) EXPECT_FALSE(update.has_gap());
+}
+
 TEST_F(host_board, a_slow_follower_is_bounded_and_loses_the_oldest) {
   const follower slow = shown.subscribe({});
   all_of(slow);

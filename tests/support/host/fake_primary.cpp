@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 #include <grpcpp/grpcpp.h>
 
+#include <atomic>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
@@ -10,10 +11,13 @@
 #include <stdexcept>
 
 #include "agent-primary/capture/capture_engine.hpp"
+#include "agent-primary/service/adoption_record.hpp"
 #include "agent-primary/service/database_restore.hpp"
+#include "agent-primary/service/restore_turns.hpp"
 #include "common/channel/database_service.hpp"
 #include "common/channel/wire.hpp"
 #include "common/rpc/rpc_server.hpp"
+#include "common/status/status_macros.hpp"
 #include "common/status/status_text.hpp"
 #include "understudy/v1/primary_agent.grpc.pb.h"
 
@@ -34,6 +38,24 @@ std::string run_sql(const std::string& database, const std::string& sql) {
   }
   return text;
 }
+
+// Adopts, and loses the answer.
+class forgetful_restore final : public channel::database_restore {
+ public:
+  forgetful_restore(std::unique_ptr<channel::database_restore> real, std::atomic<int>& to_lose)
+      : real_(std::move(real)), to_lose_(to_lose) {}
+  channel::database_sink& sink() override { return real_->sink(); }
+  absl::StatusOr<v1::Adopted> adopt(const v1::AdoptImage& request) override {
+    auto adopted = real_->adopt(request);
+    if (!adopted.ok() || to_lose_ <= 0) return adopted;
+    --to_lose_;
+    return absl::UnavailableError("the answer was lost");
+  }
+
+ private:
+  std::unique_ptr<channel::database_restore> real_;
+  std::atomic<int>& to_lose_;
+};
 
 class fake_primary::implementation final : public v1::PrimaryAgent::Service {
  public:
@@ -61,11 +83,19 @@ class fake_primary::implementation final : public v1::PrimaryAgent::Service {
 
   grpc::Status Describe(grpc::ServerContext*, const v1::DescribeRequest*,
                         v1::DescribeResponse* response) override {
-    response->set_boot_id("boot");
+    response->set_boot_id(boot_id());
     response->set_version(UNDERSTUDY_VERSION);
+    auto& application = *response->add_applications();
+    application.set_name("app");
+    application.add_version_command("app");
+    application.set_version(version());
     auto& database = *response->add_databases();
     database.set_catalog("main");
     database.set_path(database_);
+    if (const auto record = service::load_adoption(directory_ + "/state", "main"); record.ok()) {
+      service::to_proto(record->adopted, database.add_adopted());
+      if (record->replaced.exists) service::to_proto(record->replaced, database.add_adopted());
+    }
     const channel::source_state state = source_->state();
     if (state.now == channel::source_state::phase::ready) {
       database.mutable_status()->set_phase(v1::SourceStatus::PHASE_READY);
@@ -82,7 +112,9 @@ class fake_primary::implementation final : public v1::PrimaryAgent::Service {
       grpc::ServerContext*,
       grpc::ServerReaderWriter<v1::HoldLeaseResponse, v1::HoldLeaseRequest>* call) override {
     v1::HoldLeaseRequest request;
+    const int mine = ++lines_;
     while (call->Read(&request)) {
+      if (mine <= deaf_up_to_) continue;
       v1::HoldLeaseResponse response = obey(request);
       if (!call->Write(response)) break;
     }
@@ -104,14 +136,26 @@ class fake_primary::implementation final : public v1::PrimaryAgent::Service {
       grpc::ServerContext* context,
       grpc::ServerReaderWriter<v1::RestoreDatabaseResponse, v1::RestoreDatabaseRequest>* call) override {
     const channel::restore_database_service service{
-        .begin =
-            [this](const std::string& catalog, std::uint64_t epoch) {
-              return service::begin_restore(
-                  {.catalog = catalog,
-                   .path = database_,
-                   .state_dir = directory_ + "/state",
-                   .permitted = [this, epoch] { return restore_permitted(epoch); }});
-            },
+        .begin = [this, context](const std::string& catalog, std::uint64_t epoch,
+                                 const channel::work_listener& tell)
+            -> absl::StatusOr<std::unique_ptr<channel::database_restore>> {
+          UNDERSTUDY_ASSIGN_OR_RETURN(std::shared_ptr<void> turn,
+                                      restores_.enter(
+                                          catalog, [context] { context->TryCancel(); },
+                                          [&] {
+                                            return tell({"waiting", 0, 0});
+                                          }));
+          UNDERSTUDY_ASSIGN_OR_RETURN(
+              auto restore,
+              service::begin_restore({.catalog = catalog,
+                                      .path = database_,
+                                      .state_dir = directory_ + "/state",
+                                      .epoch = epoch,
+                                      .permitted = [this, epoch] { return restore_permitted(epoch); },
+                                      .tell = tell,
+                                      .turn = std::move(turn)}));
+          return std::make_unique<forgetful_restore>(std::move(restore), answers_to_lose_);
+        },
         .on_progress = {}};
     return channel::serve(service, *context, *call);
   }
@@ -138,13 +182,23 @@ class fake_primary::implementation final : public v1::PrimaryAgent::Service {
     }
     response.mutable_right()->set_epoch(epoch_);
     response.mutable_right()->set_owner(by_host_ ? v1::RIGHT_OWNER_FAILOVER_HOST : v1::RIGHT_OWNER_PRIMARY);
-    response.set_boot_id("boot");
+    response.set_boot_id(boot_id_);
     response.set_version(UNDERSTUDY_VERSION);
     auto& application = *response.add_applications();
     application.set_name("app");
     application.set_state(std::filesystem::exists(running_file_) ? v1::APPLICATION_STATE_RUNNING
                                                                  : v1::APPLICATION_STATE_STOPPED);
     return response;
+  }
+
+  std::string boot_id() const {
+    std::lock_guard lock(mutex_);
+    return boot_id_;
+  }
+
+  std::string version() const {
+    std::lock_guard lock(mutex_);
+    return version_;
   }
 
   absl::Status restore_permitted(std::uint64_t epoch) {
@@ -154,11 +208,17 @@ class fake_primary::implementation final : public v1::PrimaryAgent::Service {
   }
 
   const std::string directory_;
+  service::restore_turns restores_;
   const std::string database_;
   const std::string running_file_;
   std::unique_ptr<capture::capture_engine> engine_;
   std::shared_ptr<channel::database_source> source_;
+  std::atomic<int> lines_{0};
+  std::atomic<int> deaf_up_to_{0};
+  std::atomic<int> answers_to_lose_{0};
   mutable std::mutex mutex_;
+  std::string boot_id_ = "boot";
+  std::string version_ = "app 1";
   std::uint64_t epoch_ = 1;
   bool by_host_ = false;
   bool backwards_ = false;
@@ -193,6 +253,21 @@ std::uint64_t fake_primary::epoch() const {
 bool fake_primary::owned_by_host() const {
   std::lock_guard lock(implementation_->mutex_);
   return implementation_->by_host_;
+}
+
+void fake_primary::set_boot_id(std::string boot_id) {
+  std::lock_guard lock(implementation_->mutex_);
+  implementation_->boot_id_ = std::move(boot_id);
+}
+void fake_primary::set_version(std::string version) {
+  std::lock_guard lock(implementation_->mutex_);
+  implementation_->version_ = std::move(version);
+}
+void fake_primary::deafen_line() {
+  implementation_->deaf_up_to_ = implementation_->lines_.load();
+}
+void fake_primary::lose_adoption_answers(int count) {
+  implementation_->answers_to_lose_ = count;
 }
 
 void fake_primary::die() {

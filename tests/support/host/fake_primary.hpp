@@ -28,6 +28,15 @@ class fake_primary {
   // Unreachable, and its application is down with it.
   void die();
 
+  // What the version command of its application `app` prints.
+  void set_version(std::string version);
+  // What it reports as its boot id.
+  void set_boot_id(std::string boot_id);
+  // The present line is dead and does not know it: what is asked on it is not answered. A new one is.
+  void deafen_line();
+  // The next adoptions are carried out, and their answers lost with the stream.
+  void lose_adoption_answers(int count);
+
   // Orders that came, in order: "grant 3", "fence 2", with " refused" if they were.
   std::vector<std::string> orders() const;
   // True when an order was accepted whose epoch was smaller than an earlier one's.

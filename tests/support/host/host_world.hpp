@@ -55,7 +55,7 @@ class host_world {
   // application, an epoch that shrank, Monitoring while a stand-in runs.
   std::vector<std::string> violations() const;
 
-  temporary_directory directory;
+  temporary_directory directory{where::memory};
   os::file_system* state_file_system = nullptr;
   std::string state_directory;
   std::vector<std::unique_ptr<world_server>> servers;

@@ -129,6 +129,7 @@ class test_host::implementation {
         }
         if (beginning.machine.slot_held != holders) continue;
         beginning.frozen = or_throw(shared->store->freezes(spec.name()));
+        beginning.agent_boot = or_throw(shared->store->agent_boot(spec.name()));
         const auto handle =
             spawn_primary_supervisor(system, *around, spec, v1::Settings{}, std::move(beginning));
         supervisors[spec.name()] = handle;
