@@ -91,7 +91,8 @@ class step_runner {
   absl::Status dispatch(const step_context& context, step_outcome& outcome);
   absl::Status stop_primary(const step_context& context);
   absl::Status fence(const step_context& context);
-  absl::Status await_primary_down(std::chrono::milliseconds timeout);
+  // `addresses`: also until it has given the service addresses back.
+  absl::Status await_primary_down(std::chrono::milliseconds timeout, bool addresses = true);
   absl::Status freeze(const step_context& context, step_outcome& outcome);
   absl::Status probe();
   absl::Status add_addresses();
