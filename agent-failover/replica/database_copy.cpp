@@ -39,6 +39,8 @@ void database_copy::let_go() {
   notes_.clear();
   new_file_.reset();
   retired_.reset();
+  retired_is_kept_ = false;
+  alone_ = false;
   wal_.reset();
   index_.reset();
   database_.reset();
@@ -368,19 +370,6 @@ absl::Status database_copy::read_page(std::uint32_t number, std::span<std::byte>
   }
   if (page.size() != page_size_) return absl::InvalidArgumentError("not the size of a page");
   return read_stored(number, page);
-}
-
-absl::StatusOr<std::vector<std::uint32_t>> database_copy::scrub(std::uint32_t first, std::uint32_t count) {
-  UNDERSTUDY_RETURN_IF_ERROR(usable());
-  std::vector<std::uint32_t> different;
-  if (!exists_ || !ended_.empty() || wal_->has_unsynced()) return different;
-  std::vector<std::byte> page(page_size_);
-  for (std::uint32_t n = std::max(first, 1u); n <= durable_pages_ && count > 0; ++n, --count) {
-    if (n == sqlite::lock_page(page_size_) || hashes_.at(n) == sqlite::page_hash{}) continue;
-    UNDERSTUDY_RETURN_IF_ERROR(read_stored(n, page));
-    if (sqlite::hash_page(n, page) != hashes_.at(n)) different.push_back(n);
-  }
-  return different;
 }
 
 copy_figures database_copy::figures() const {

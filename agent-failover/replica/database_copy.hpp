@@ -80,9 +80,13 @@ class database_copy final : public channel::database_sink {
   absl::Status fold();
   // The committed, durable image of a page; `page` has state().page_size bytes. kOutOfRange past the end.
   absl::Status read_page(std::uint32_t number, std::span<std::byte> page);
-  // Reads the copy again and compares it with the hash array, page by page, from `first` on, `count` pages at
-  // most. Returns the pages that differ.
+  // Reads the copy again, from the disk where the system permits, and compares it with the hash array, page
+  // by page, from `first` on, `count` pages at most. Returns the pages that differ. kUnavailable while a
+  // transaction waits for its sync: ask again.
   absl::StatusOr<std::vector<std::uint32_t>> scrub(std::uint32_t first, std::uint32_t count);
+  // What scrub() found is what the copy has: the hash array follows, so that the next comparison with the
+  // source finds these pages, and a transaction that builds on the old state is refused.
+  absl::Status disown(const std::vector<std::uint32_t>& pages);
   copy_figures figures() const;
 
   // Folds everything, proves that nobody has the copy open (kFailedPrecondition names who has), removes -wal
@@ -92,6 +96,19 @@ class database_copy final : public channel::database_sink {
   // Takes the copy back, with whatever the stand-in wrote. kFailedPrecondition, naming it, while anybody has
   // it open.
   absl::Status resume();
+
+  // A new generation takes the copy's place in two steps, so that several copies can change together:
+  // hold_alone() for each, which keeps every other program out (kFailedPrecondition names who is in), the
+  // decision, exchange_with() for each. let_in() takes back the first where the second does not follow.
+  absl::Status hold_alone();
+  void let_in();
+  // The plain database file `name` in `from` (same filesystem, synced, nobody has it open; `hashes`: of its
+  // pages; `committed_at`: as of when, at the source) takes the database's name; what was there, if anything,
+  // has the other name then. On failure the copy is as before, or refuses everything until resume().
+  absl::Status exchange_with(os::directory& from, const std::string& name, std::uint32_t page_size,
+                             sqlite::page_hash_array hashes,
+                             std::chrono::system_clock::time_point committed_at);
+  const sqlite::page_hash_array& page_hashes() const { return hashes_; }
 
  private:
   // The file that a new_file heal fills.
@@ -120,6 +137,7 @@ class database_copy final : public channel::database_sink {
   absl::Status usable() const;
   absl::Status hash_everything();
   absl::Status read_stored(std::uint32_t number, std::span<std::byte> page);
+  absl::StatusOr<std::vector<std::uint32_t>> scrub_wal();
   absl::StatusOr<bool> is_untouched();
   absl::Status reconcile();
   absl::Status broken(absl::Status why);
@@ -144,8 +162,9 @@ class database_copy final : public channel::database_sink {
   absl::Status write_run();
   absl::Status complete_new_file(std::uint32_t database_pages, const sqlite::page_hash& hash_after);
   absl::Status switch_to_new_file();
-  absl::Status replace_database();
+  absl::Status replace_database(os::directory& from, const std::string& name);
   absl::Status release_retired();
+  absl::Status release_retired(std::chrono::milliseconds patience);
   absl::Status carry_new_file_through_wal();
   absl::Status lock_exclusively();
   void unlock_to_shared();
@@ -156,6 +175,8 @@ class database_copy final : public channel::database_sink {
 
   std::shared_ptr<os::file> database_;
   std::shared_ptr<os::file> retired_;  // what a new file replaced, until nobody has it open
+  bool retired_is_kept_ = false;  // it has another name than heal_name(), and is somebody else's to remove
+  bool alone_ = false;            // hold_alone()
   std::unique_ptr<wal_index> index_;
   std::unique_ptr<copy_wal> wal_;
   struct ::stat identity_ {};

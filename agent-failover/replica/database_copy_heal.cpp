@@ -115,15 +115,53 @@ absl::Status database_copy::switch_to_new_file() {
       return carry_new_file_through_wal();
     }
   }
-  UNDERSTUDY_RETURN_IF_ERROR(broken(replace_database()));
+  UNDERSTUDY_RETURN_IF_ERROR(broken(replace_database(*directory_, heal_name())));
   return release_retired();
 }
 
-absl::Status database_copy::replace_database() {
+absl::Status database_copy::hold_alone() {
+  UNDERSTUDY_RETURN_IF_ERROR(usable());
+  if (!exists_ || alone_) return absl::OkStatus();
+  abandon();
+  UNDERSTUDY_RETURN_IF_ERROR(commit_durably());
+  UNDERSTUDY_RETURN_IF_ERROR(lock_exclusively());
+  alone_ = true;
+  return absl::OkStatus();
+}
+
+void database_copy::let_in() {
+  if (std::exchange(alone_, false) && database_ != nullptr) unlock_to_shared();
+}
+
+absl::Status database_copy::exchange_with(os::directory& from, const std::string& name,
+                                          std::uint32_t page_size, sqlite::page_hash_array hashes,
+                                          std::chrono::system_clock::time_point committed_at) {
+  UNDERSTUDY_RETURN_IF_ERROR(hold_alone());
+  if (new_file_ != nullptr) abandon();
+  auto made = std::make_unique<new_file>();
+  auto file = from.open(name, os::open_mode::read_write);
+  if (!file.ok()) {
+    let_in();
+    return file.status();
+  }
+  made->file = *std::move(file);
+  made->page_size = page_size;
+  made->hashes = std::move(hashes);
+  new_file_ = std::move(made);
+  captured_at_ = committed_at;
+  UNDERSTUDY_RETURN_IF_ERROR(broken(replace_database(from, name)));
+  alone_ = false;
+  retired_is_kept_ = true;
+  // Whoever waits to read the old file is in the way of frames to come, not of the exchange.
+  const absl::Status released = release_retired(std::chrono::milliseconds(0));
+  return absl::IsUnavailable(released) ? absl::OkStatus() : released;
+}
+
+absl::Status database_copy::replace_database(os::directory& from, const std::string& name) {
   // By inode, so that it is held before the name leads to it.
   UNDERSTUDY_RETURN_IF_ERROR(os::lock_within(new_file_->file->descriptor(), os::lock_mode::shared,
                                              sqlite::db_shared_first, sqlite::db_shared_size,
-                                             options_.patience, fmt::format("copy {}", heal_name())));
+                                             options_.patience, fmt::format("copy {}", name)));
   UNDERSTUDY_ASSIGN_OR_RETURN(const struct ::stat identity, new_file_->file->status());
   if (!exists_) {
     bool created = false;
@@ -153,10 +191,10 @@ absl::Status database_copy::replace_database() {
   if (database_ == nullptr && directory_->status(name_).ok()) {
     UNDERSTUDY_ASSIGN_OR_RETURN(database_, directory_->open(name_, os::open_mode::read_write));
   }
-  UNDERSTUDY_RETURN_IF_ERROR(
-      directory_->rename(heal_name(), *directory_, name_,
-                         database_ != nullptr ? os::rename_mode::exchange : os::rename_mode::replace));
+  UNDERSTUDY_RETURN_IF_ERROR(from.rename(
+      name, *directory_, name_, database_ != nullptr ? os::rename_mode::exchange : os::rename_mode::replace));
   UNDERSTUDY_RETURN_IF_ERROR(directory_->sync());
+  if (&from != directory_.get()) UNDERSTUDY_RETURN_IF_ERROR(from.sync());
 
   observed_image former = exists_ ? image() : observed_image{};
   std::vector<std::uint32_t> different;
@@ -185,11 +223,15 @@ absl::Status database_copy::replace_database() {
 }
 
 absl::Status database_copy::release_retired() {
+  return release_retired(options_.patience);
+}
+
+absl::Status database_copy::release_retired(std::chrono::milliseconds patience) {
   if (retired_ == nullptr) return absl::OkStatus();
   const int fd = retired_->descriptor();
   // SIGURG is ignored by default; SIGIO, which a broken lease sends otherwise, would end the process.
   (void)::fcntl(fd, F_SETSIG, SIGURG);
-  const auto deadline = std::chrono::steady_clock::now() + options_.patience;
+  const auto deadline = std::chrono::steady_clock::now() + patience;
   while (::fcntl(fd, F_SETLEASE, F_WRLCK) != 0) {
     const bool unsupported = errno != EAGAIN && errno != EINTR;
     if (std::chrono::steady_clock::now() < deadline) {
@@ -202,7 +244,8 @@ absl::Status database_copy::release_retired() {
         "copy {}: a program that read it still has the replaced file open; it has to close it", name_));
   }
   (void)::fcntl(fd, F_SETLEASE, F_UNLCK);
-  UNDERSTUDY_RETURN_IF_ERROR(directory_->remove_file(heal_name()));
+  if (!retired_is_kept_) UNDERSTUDY_RETURN_IF_ERROR(directory_->remove_file(heal_name()));
+  retired_is_kept_ = false;
   retired_.reset();
   return absl::OkStatus();
 }

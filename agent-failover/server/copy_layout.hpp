@@ -4,6 +4,7 @@
 //   root/var/lib/pbx/ctserver.db    the copies, at the primary's own paths
 //   root/var/lib/pbx/vm/...
 //   db/NAME_CATALOG.db              a symlink to each database, as the classic product names it
+//   generation, generations/, next/, daily   of the daily replication, see generation.hpp
 //   set-aside/...                   data of the losing side of a failback
 //   run/                            pid records and output of the stand-in applications
 
@@ -33,6 +34,7 @@ class copy_layout {
   std::string place_of(std::string_view primary_path) const;
   std::string symlink_of(std::string_view catalog) const;
   std::string set_aside() const { return directory_ + "/set-aside"; }
+  std::string next() const { return directory_ + "/next"; }
   std::string run() const { return directory_ + "/run"; }
 
   // Makes the directories and the symlinks, durably. Existing ones are kept.

@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "agent-failover/replica/database_copy.hpp"
+#include "agent-failover/replica/guarded_copy.hpp"
 #include "common/channel/database_streams.hpp"
 #include "common/log/log.hpp"
 #include "common/os/file_system.hpp"
@@ -19,9 +19,11 @@ namespace {
 
 using channel::database_progress;
 using google::protobuf::util::TimeUtil;
+using replica::database_copy;
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
+constexpr std::uint32_t slice_pages = 256;      // read at a time: 1 MiB with the usual page size
 constexpr milliseconds behind_after{2000};      // shorter than this is the ordinary way of a commit
 constexpr std::uint64_t bulk_bytes = 16 << 20;  // a heal of less does not show as a bulk copy
 
@@ -46,8 +48,9 @@ absl::Status database_lane::open() {
   if (copy_) return absl::OkStatus();
   const auto slash = place_.rfind('/');
   UNDERSTUDY_ASSIGN_OR_RETURN(auto directory, fs_.open_root(place_.substr(0, slash)));
-  UNDERSTUDY_ASSIGN_OR_RETURN(copy_,
+  UNDERSTUDY_ASSIGN_OR_RETURN(auto copy,
                               replica::database_copy::open(std::move(directory), place_.substr(slash + 1)));
+  copy_ = std::make_shared<replica::guarded_copy>(std::move(copy));
   std::lock_guard lock(mutex_);
   exists_ = copy_->state().exists;
   return absl::OkStatus();
@@ -95,7 +98,7 @@ absl::Status database_lane::release() {
   stop();
   if (released_) return absl::OkStatus();
   UNDERSTUDY_RETURN_IF_ERROR(open());
-  UNDERSTUDY_RETURN_IF_ERROR(copy_->prepare_for_stand_in());
+  UNDERSTUDY_RETURN_IF_ERROR(copy_->with([](database_copy& c) { return c.prepare_for_stand_in(); }));
   released_ = true;
   return absl::OkStatus();
 }
@@ -104,10 +107,56 @@ absl::Status database_lane::take_back() {
   stop();
   if (!copy_) return open();
   if (!released_) return absl::OkStatus();
-  UNDERSTUDY_RETURN_IF_ERROR(copy_->resume());
+  UNDERSTUDY_RETURN_IF_ERROR(copy_->with([](database_copy& c) { return c.resume(); }));
   released_ = false;
   std::lock_guard lock(mutex_);
   exists_ = copy_->state().exists;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<finished_image> database_lane::finish(
+    const std::function<bool(std::uint64_t done, std::uint64_t total)>& go_on) {
+  stop();
+  UNDERSTUDY_RETURN_IF_ERROR(open());
+  UNDERSTUDY_RETURN_IF_ERROR(copy_->with([](database_copy& c) { return c.fold(); }));
+  const channel::sink_state state = copy_->state();
+  if (!state.exists) return absl::FailedPreconditionError(fmt::format("there is no copy of {}", name_));
+  for (std::uint32_t page = 1; page <= state.database_pages; page += slice_pages) {
+    if (!go_on(std::uint64_t{page - 1} * state.page_size,
+               std::uint64_t{state.database_pages} * state.page_size))
+      return absl::CancelledError("cancelled");
+    UNDERSTUDY_ASSIGN_OR_RETURN(const auto different,
+                                copy_->with([&](database_copy& c) { return c.scrub(page, slice_pages); }));
+    if (!different.empty()) {
+      return absl::DataLossError(
+          fmt::format("{}: page {} reads back otherwise than it was written; check the disk under {}", name_,
+                      different.front(), place_));
+    }
+  }
+  UNDERSTUDY_RETURN_IF_ERROR(copy_->with([](database_copy& c) { return c.prepare_for_stand_in(); }));
+  finished_image image{.page_size = state.page_size,
+                       .hashes = copy_->with([](database_copy& c) { return c.page_hashes(); }),
+                       .durable_captured_at = last_durable_commit()};
+  close();
+  return image;
+}
+
+absl::Status database_lane::hold_alone() {
+  UNDERSTUDY_RETURN_IF_ERROR(take_back());
+  return copy_->with([](database_copy& c) { return c.hold_alone(); });
+}
+
+void database_lane::let_in() {
+  if (copy_) copy_->with([](database_copy& c) { c.let_in(); });
+}
+
+absl::Status database_lane::exchange(os::directory& from, const std::string& name, finished_image image) {
+  UNDERSTUDY_RETURN_IF_ERROR(copy_->with([&](database_copy& c) {
+    return c.exchange_with(from, name, image.page_size, std::move(image.hashes), image.durable_captured_at);
+  }));
+  std::lock_guard lock(mutex_);
+  exists_ = true;
+  last_durable_commit_ = std::max(last_durable_commit_, image.durable_captured_at);
   return absl::OkStatus();
 }
 

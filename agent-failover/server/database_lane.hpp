@@ -13,15 +13,24 @@
 #include "agent-failover/server/stream_lane.hpp"
 #include "agent-failover/store/state_store.hpp"
 #include "common/channel/database_progress.hpp"
+#include "common/sqlite/page_hash.hpp"
 
 namespace understudy::os {
+class directory;
 class file_system;
-}
+}  // namespace understudy::os
 namespace understudy::replica {
-class database_copy;
+class guarded_copy;
 }
 
 namespace understudy::server {
+
+// A database that was brought in step, verified and let go of: a plain file.
+struct finished_image {
+  std::uint32_t page_size = 0;
+  sqlite::page_hash_array hashes;
+  std::chrono::system_clock::time_point durable_captured_at;
+};
 
 class database_lane final : public stream_lane {
  public:
@@ -36,6 +45,15 @@ class database_lane final : public stream_lane {
   void close() override;
   absl::StatusOr<store::freeze_row> image();
 
+  // Of the lane that made a new generation: folds the copy, reads it again from the disk, page by page, and
+  // lets go of it for good. `go_on` is told how many bytes were read of how many; false ends it (kCancelled).
+  absl::StatusOr<finished_image> finish(
+      const std::function<bool(std::uint64_t done, std::uint64_t total)>& go_on);
+  // Of the lane in use: as in database_copy.
+  absl::Status hold_alone();
+  void let_in();
+  absl::Status exchange(os::directory& from, const std::string& name, finished_image image);
+
   v1::CopyStatus status() const override;
   bool complete() const override;
   bool bulk() const override;
@@ -48,7 +66,7 @@ class database_lane final : public stream_lane {
 
   os::file_system& fs_;
   const std::string place_;
-  std::shared_ptr<replica::database_copy> copy_;
+  std::shared_ptr<replica::guarded_copy> copy_;
   bool released_ = false;  // to the stand-in
 
   // Under the mutex.

@@ -3,28 +3,33 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <ctime>
+#include <charconv>
 #include <utility>
 
 #include "agent-failover/server/database_lane.hpp"
 #include "agent-failover/server/file_lane.hpp"
+#include "agent-failover/server/generation.hpp"
 #include "agent-failover/server/timed_wait.hpp"
+#include "common/log/log.hpp"
 #include "common/os/file_system.hpp"
 #include "common/status/status_macros.hpp"
+#include "common/status/status_text.hpp"
 
 namespace understudy::server {
 namespace {
 
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
+using std::chrono::system_clock;
 
+constexpr const char* daily_file = "daily";  // Unix ms, as text
 constexpr milliseconds drain_poll{5};  // drained streams report themselves; this only bounds a missed report
 
 }  // namespace
 
 replication::replication(os::file_system& fs, const copy_layout& layout, const v1::ServerSpec& spec,
                          std::function<void()> on_change)
-    : fs_(fs), layout_(layout), spec_(spec) {
+    : fs_(fs), layout_(layout), spec_(spec), daily_(fs, layout, spec, on_change) {
   for (const auto& database : spec_.databases()) {
     databases_.push_back(std::make_unique<database_lane>(fs_, spec_.name(), database.catalog(),
                                                          layout_.place_of(database.path()), on_change));
@@ -43,6 +48,11 @@ replication::~replication() {
 
 absl::Status replication::open() {
   UNDERSTUDY_RETURN_IF_ERROR(layout_.prepare(fs_, spec_));
+  UNDERSTUDY_RETURN_IF_ERROR(read_daily_done());
+  if (absl::Status completed = complete_generation(fs_, layout_, spec_); !completed.ok()) {
+    // Each database is whole all the same, in its old generation or its new one.
+    log::error(spec_.name(), "a new generation cannot take the copy's place: {}", message_of(completed));
+  }
   for (stream_lane* lane : all_) UNDERSTUDY_RETURN_IF_ERROR(lane->open());
   return absl::OkStatus();
 }
@@ -50,9 +60,20 @@ absl::Status replication::open() {
 void replication::keep(const std::shared_ptr<grpc::Channel>& channel, streams_wanted wanted) {
   for (auto& lane : databases_) lane->keep(wanted.databases ? channel : nullptr);
   for (auto& lane : files_) lane->keep(wanted.files ? channel : nullptr);
+  const daily_state daily = daily_.state();
+  if (!wanted.generation) {
+    if (daily.now != daily_state::phase::idle) daily_.cancel();
+    return;
+  }
+  daily_.use(channel);
+  if (daily.now == daily_state::phase::idle) daily_.begin();
+  if (daily.now != daily_state::phase::ready) return;
+  if (absl::Status switched = daily_.switch_over(databases_); !switched.ok())
+    log::error(spec_.name(), "the new generation is not in use: {}", message_of(switched));
 }
 
 void replication::stop() {
+  daily_.cancel();
   for (stream_lane* lane : all_) lane->stop();
 }
 
@@ -114,12 +135,8 @@ absl::Status replication::take_back() {
 
 absl::StatusOr<std::string> replication::set_copy_aside() {
   for (stream_lane* lane : all_) lane->close();
-  const std::time_t now = std::time(nullptr);
-  std::tm utc{};
-  gmtime_r(&now, &utc);
-  char stamp[32];
-  std::strftime(stamp, sizeof stamp, "%Y%m%dT%H%M%SZ", &utc);
-  const std::string directory = fmt::format("{}/{}", layout_.set_aside(), stamp);
+  const std::string directory =
+      fmt::format("{}/{}", layout_.set_aside(), generation_stamp(system_clock::now()));
   UNDERSTUDY_RETURN_IF_ERROR(os::make_directories(fs_, directory));
   UNDERSTUDY_ASSIGN_OR_RETURN(auto from, fs_.open_root(layout_.directory()));
   UNDERSTUDY_ASSIGN_OR_RETURN(auto to, fs_.open_root(directory));
@@ -133,6 +150,42 @@ absl::StatusOr<std::string> replication::set_copy_aside() {
 
 void replication::verify_with_primary() {
   stop();
+}
+
+absl::Status replication::read_daily_done() {
+  UNDERSTUDY_ASSIGN_OR_RETURN(const auto directory, fs_.open_root(layout_.directory()));
+  const auto file = directory->open(daily_file, os::open_mode::read);
+  if (absl::IsNotFound(file.status())) {
+    note_daily_done(system_clock::now());
+    return absl::OkStatus();
+  }
+  UNDERSTUDY_RETURN_IF_ERROR(file.status());
+  std::string text(32, '\0');
+  UNDERSTUDY_ASSIGN_OR_RETURN(const std::size_t n,
+                              (*file)->read_at(std::as_writable_bytes(std::span(text)), 0));
+  // A record that says nothing makes one run too many, never one too few.
+  std::int64_t ms = 1;
+  (void)std::from_chars(text.data(), text.data() + n, ms);
+  daily_done_ms_ = std::max<std::int64_t>(ms, 1);
+  return absl::OkStatus();
+}
+
+std::optional<system_clock::time_point> replication::daily_done() const {
+  const std::int64_t ms = daily_done_ms_;
+  if (ms == 0) return std::nullopt;
+  return system_clock::time_point(milliseconds(ms));
+}
+
+void replication::note_daily_done(system_clock::time_point time) {
+  const std::int64_t ms = std::chrono::duration_cast<milliseconds>(time.time_since_epoch()).count();
+  daily_done_ms_ = ms;
+  const auto write = [&]() -> absl::Status {
+    UNDERSTUDY_ASSIGN_OR_RETURN(const auto directory, fs_.open_root(layout_.directory()));
+    return os::replace_file(*directory, daily_file, fmt::format("{}\n", ms));
+  };
+  if (absl::Status written = write(); !written.ok()) {
+    log::warning(spec_.name(), "when the daily replication was done cannot be kept: {}", message_of(written));
+  }
 }
 
 std::vector<v1::CopyStatus> replication::databases() const {

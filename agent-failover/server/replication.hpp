@@ -6,16 +6,18 @@
 // for as long as a disk needs. Snapshots: any thread. `on_change` comes on stream threads and must only post
 // onwards.
 
+#include <atomic>
 #include <chrono>
 #include <functional>
 #include <memory>
-#include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "agent-failover/server/copy_layout.hpp"
+#include "agent-failover/server/daily_copy.hpp"
 #include "agent-failover/store/state_store.hpp"
 #include "understudy/v1/server.pb.h"
 
@@ -36,6 +38,7 @@ class stream_lane;
 struct streams_wanted {
   bool databases = false;
   bool files = false;
+  bool generation = false;  // a new generation of the databases is to be made
   friend bool operator==(const streams_wanted&, const streams_wanted&) = default;
 };
 
@@ -45,10 +48,12 @@ class replication {
               std::function<void()> on_change);
   ~replication();
 
-  // Makes the directories and opens every copy that is there.
+  // Makes the directories, makes good what a crash left of a new generation, and opens every copy that is
+  // there.
   absl::Status open();
 
-  // Starts what is wanted and not running, with back-off after a failure; stops what is not wanted.
+  // Starts what is wanted and not running, with back-off after a failure; stops what is not wanted. A new
+  // generation that is ready takes the copies' place here, and is made once: until it is no longer wanted.
   void keep(const std::shared_ptr<grpc::Channel>& channel, streams_wanted wanted);
   // Ends every stream; what was received whole is durable on return.
   void stop();
@@ -71,6 +76,12 @@ class replication {
   // hashes.
   void verify_with_primary();
 
+  // How far the new generation is.
+  daily_state daily() const { return daily_.state(); }
+  // Daily replications up to then are done (or from before the server was added); none before open().
+  std::optional<std::chrono::system_clock::time_point> daily_done() const;
+  void note_daily_done(std::chrono::system_clock::time_point time);
+
   std::vector<v1::CopyStatus> databases() const;
   std::vector<v1::CopyStatus> files() const;
   // True: every database and file tree has been in step once, so that a takeover has something to stand on.
@@ -81,12 +92,16 @@ class replication {
   std::chrono::system_clock::time_point last_durable_commit() const;
 
  private:
+  absl::Status read_daily_done();
+
   std::vector<std::unique_ptr<database_lane>> databases_;
   std::vector<std::unique_ptr<file_lane>> files_;
   std::vector<stream_lane*> all_;  // of both, databases first
   os::file_system& fs_;
   const copy_layout layout_;
   const v1::ServerSpec spec_;
+  std::atomic<std::int64_t> daily_done_ms_{0};  // Unix; 0: not read yet
+  daily_copy daily_;
 };
 
 }  // namespace understudy::server

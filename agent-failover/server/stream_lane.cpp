@@ -65,6 +65,11 @@ bool stream_lane::running() const {
   return running_;
 }
 
+absl::Status stream_lane::last_end() const {
+  std::lock_guard lock(mutex_);
+  return last_end_;
+}
+
 bool stream_lane::may_start(steady_clock::time_point now) const {
   std::lock_guard lock(mutex_);
   if (failures_ == 0 || at_once(last_end_)) return true;

@@ -51,6 +51,8 @@ class stream_lane {
   void drain();
   bool drained() const;
   bool running() const;
+  // Why the last stream ended.
+  absl::Status last_end() const;
 
  protected:
   // A stream of either kind, as far as a lane has to do with it; destroying it stops it.

@@ -1,0 +1,85 @@
+#pragma once
+
+// One daily replication of the databases of a server whose databases are at rest in between (mode `warm`): a
+// thread that brings a new generation in step with the primary, ends the streams at a commit boundary, reads
+// everything again from the disk and lets SQLite check it. The copy in use is not touched until
+// switch_over().
+//
+// Threads: begin, cancel, switch_over and the destructor on the server's worker; state(): any.
+
+#include <atomic>
+#include <condition_variable>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "agent-failover/server/copy_layout.hpp"
+#include "agent-failover/server/database_lane.hpp"
+#include "understudy/v1/server.pb.h"
+
+namespace understudy::server {
+
+struct daily_state {
+  enum class phase {
+    idle,       // none was begun
+    copying,    // from the primary
+    verifying,  // read again, and checked
+    ready,      // whole and verified: switch_over() may come
+    done,       // in use
+    failed,     // `reason`; the copy in use is as it was
+  };
+  phase now = phase::idle;
+  std::string reason{};
+  std::uint64_t bytes_done = 0;  // of this phase
+  std::uint64_t bytes_total = 0;
+};
+
+class daily_copy {
+ public:
+  daily_copy(os::file_system& fs, const copy_layout& layout, const v1::ServerSpec& spec,
+             std::function<void()> on_change);
+  // Waits for the thread, which ends within a slice.
+  ~daily_copy();
+
+  void begin();
+  // The streams' way to the agent; null: they pause.
+  void use(std::shared_ptr<grpc::Channel> channel);
+  // Ends soon, also while it runs; state() is idle then. Does not wait.
+  void cancel();
+  daily_state state() const;
+
+  // Of `ready`: puts the new generation in the place of the copies, all or none. `live`: in the order of the
+  // specification.
+  absl::Status switch_over(const std::vector<std::unique_ptr<database_lane>>& live);
+
+ private:
+  void run();
+  absl::Status make();
+  absl::Status seed(const v1::DatabaseSpec& database);
+  absl::Status bring_in_step();
+  absl::Status verify();
+  absl::Status exchange(const std::vector<std::unique_ptr<database_lane>>& live);
+  bool cancelled() const { return cancelled_; }
+  void show(daily_state state);
+
+  os::file_system& fs_;
+  const copy_layout layout_;
+  const v1::ServerSpec spec_;
+  const std::function<void()> on_change_;
+
+  std::thread thread_;
+  std::atomic<bool> cancelled_{false};
+  std::vector<std::unique_ptr<database_lane>> lanes_;  // the thread's until it has ended
+  std::vector<finished_image> images_;                 // of `ready`, in the order of the specification
+
+  mutable std::mutex mutex_;  // guards what follows
+  std::condition_variable changed_;
+  daily_state state_;
+  std::shared_ptr<grpc::Channel> channel_;
+};
+
+}  // namespace understudy::server

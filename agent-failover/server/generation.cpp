@@ -1,0 +1,215 @@
+#include "agent-failover/server/generation.hpp"
+
+#include <fmt/core.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <ctime>
+#include <memory>
+#include <sstream>
+#include <utility>
+
+#include "agent-failover/replica/database_copy.hpp"
+#include "agent-failover/replica/tree/remove_tree.hpp"
+#include "common/log/log.hpp"
+#include "common/os/file_system.hpp"
+#include "common/status/status_macros.hpp"
+#include "common/status/status_text.hpp"
+#include "understudy/v1/server.pb.h"
+
+namespace understudy::server {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::system_clock;
+
+constexpr const char* magic = "understudy generation 1";
+constexpr const char* record_name = "generation";
+constexpr std::size_t longest_record = 1 << 20;  // thousands of databases
+
+absl::StatusOr<std::string> read_text(os::directory& d, const std::string& name) {
+  UNDERSTUDY_ASSIGN_OR_RETURN(const auto file, d.open(name, os::open_mode::read));
+  std::string text(longest_record, '\0');
+  UNDERSTUDY_ASSIGN_OR_RETURN(const std::size_t n, file->read_at(std::as_writable_bytes(std::span(text)), 0));
+  text.resize(n);
+  return text;
+}
+
+absl::StatusOr<generation_record> read_record(os::directory& d) {
+  UNDERSTUDY_ASSIGN_OR_RETURN(const std::string text, read_text(d, record_name));
+  return parse_generation(text);
+}
+
+absl::Status unless_missing(absl::Status status) {
+  return absl::IsNotFound(status) ? absl::OkStatus() : status;
+}
+
+absl::Status forget_oldest(os::directory& generations, int keep) {
+  std::vector<std::string> stamps;
+  UNDERSTUDY_RETURN_IF_ERROR(generations.list([&](const os::directory_entry& entry) {
+    stamps.push_back(entry.name);
+    return true;
+  }));
+  std::sort(stamps.begin(), stamps.end());
+  for (int more = static_cast<int>(stamps.size()) - keep; more > 0; --more)
+    UNDERSTUDY_RETURN_IF_ERROR(
+        files::remove_tree(generations, stamps[stamps.size() - static_cast<std::size_t>(keep + more)]));
+  return generations.sync();
+}
+
+// One database of a decided generation, after a crash: exchanged already, or to be exchanged now.
+absl::Status exchange_again(os::file_system& fs, const copy_layout& layout, const std::string& path,
+                            const generation_record::member& member, system_clock::time_point verified_at) {
+  const auto is_it = [&](const channel::sink_state& state) {
+    return state.exists && state.page_size == member.page_size && state.database_pages == member.pages &&
+           state.combined == member.hash;
+  };
+  const std::string place = layout.place_of(path);
+  const auto slash = place.rfind('/');
+  UNDERSTUDY_ASSIGN_OR_RETURN(auto beside, fs.open_root(place.substr(0, slash)));
+  UNDERSTUDY_ASSIGN_OR_RETURN(const auto live,
+                              replica::database_copy::open(std::move(beside), place.substr(slash + 1)));
+  if (is_it(live->state())) return absl::OkStatus();
+  UNDERSTUDY_ASSIGN_OR_RETURN(auto next_directory, fs.open_root(layout.next()));
+  UNDERSTUDY_ASSIGN_OR_RETURN(
+      const auto next, replica::database_copy::open(std::move(next_directory), member.catalog + ".db"));
+  if (!is_it(next->state())) {
+    return absl::DataLossError(
+        fmt::format("the new generation of {} is not what was verified", member.catalog));
+  }
+  UNDERSTUDY_RETURN_IF_ERROR(next->prepare_for_stand_in());
+  UNDERSTUDY_ASSIGN_OR_RETURN(auto from, fs.open_root(layout.next()));
+  return live->exchange_with(*from, member.catalog + ".db", member.page_size, next->page_hashes(),
+                             verified_at);
+}
+
+}  // namespace
+
+std::string generation_stamp(system_clock::time_point time) {
+  const std::time_t seconds = system_clock::to_time_t(time);
+  std::tm utc{};
+  gmtime_r(&seconds, &utc);
+  std::array<char, 32> text{};
+  std::strftime(text.data(), text.size(), "%Y%m%dT%H%M%SZ", &utc);
+  return text.data();
+}
+
+std::string encode(const generation_record& record) {
+  std::string text =
+      fmt::format("{}\nverified {}\n", magic,
+                  std::chrono::duration_cast<milliseconds>(record.verified_at.time_since_epoch()).count());
+  for (const auto& m : record.members)
+    text += fmt::format("database {} {} {:016x} {:016x} {}\n", m.page_size, m.pages, m.hash.high, m.hash.low,
+                        m.catalog);
+  return text + "end\n";
+}
+
+absl::StatusOr<generation_record> parse_generation(std::string_view text) {
+  const absl::Status bad = absl::DataLossError("not the record of a generation");
+  std::istringstream in{std::string(text)};
+  std::string line;
+  if (!std::getline(in, line) || line != magic) return bad;
+  generation_record record;
+  std::string word;
+  std::int64_t ms = 0;
+  if (!(in >> word >> ms) || word != "verified") return bad;
+  record.verified_at = system_clock::time_point(milliseconds(ms));
+  while (in >> word && word == "database") {
+    generation_record::member m;
+    in >> m.page_size >> m.pages >> std::hex >> m.hash.high >> m.hash.low >> std::dec;
+    if (!in || in.get() != ' ' || !std::getline(in, m.catalog) || m.catalog.empty()) return bad;
+    record.members.push_back(std::move(m));
+  }
+  if (word != "end") return bad;
+  return record;
+}
+
+absl::StatusOr<generation_record> generation_in_use(os::file_system& fs, const copy_layout& layout) {
+  UNDERSTUDY_ASSIGN_OR_RETURN(const auto directory, fs.open_root(layout.directory()));
+  return read_record(*directory);
+}
+
+bool shares_blocks(os::file_system& fs, const copy_layout& layout) {
+  const auto directory = fs.open_root(layout.directory());
+  if (!directory.ok()) return false;
+  // Two files of one block, of which nothing has to last.
+  constexpr std::array<std::byte, 4096> block{};
+  const auto a = (*directory)->open(".probe-a", os::open_mode::create);
+  const auto b = (*directory)->open(".probe-b", os::open_mode::create);
+  const bool shares = a.ok() && b.ok() && (*a)->write_at(block, 0).ok() &&
+                      ::ioctl((*b)->descriptor(), FICLONE, (*a)->descriptor()) == 0;
+  (void)(*directory)->remove_file(".probe-a");
+  (void)(*directory)->remove_file(".probe-b");
+  return shares;
+}
+
+absl::Status begin_generation(os::file_system& fs, const copy_layout& layout) {
+  UNDERSTUDY_ASSIGN_OR_RETURN(const auto directory, fs.open_root(layout.directory()));
+  if (directory->status("next/generation").ok()) {
+    return absl::FailedPreconditionError(
+        "a new generation waits to take the copy's place; it does at the next start of understudyd");
+  }
+  UNDERSTUDY_RETURN_IF_ERROR(files::remove_tree(*directory, "next"));
+  UNDERSTUDY_RETURN_IF_ERROR(directory->make_directory("next"));
+  return directory->sync();
+}
+
+absl::Status decide_generation(os::file_system& fs, const copy_layout& layout,
+                               const generation_record& record) {
+  UNDERSTUDY_ASSIGN_OR_RETURN(const auto next, fs.open_root(layout.next()));
+  UNDERSTUDY_RETURN_IF_ERROR(next->sync());  // the names of what is decided upon
+  return os::replace_file(*next, record_name, encode(record));
+}
+
+absl::Status conclude_generation(os::file_system& fs, const copy_layout& layout) {
+  const int keep = shares_blocks(fs, layout) ? kept_generations_sharing : kept_generations;
+  UNDERSTUDY_ASSIGN_OR_RETURN(const auto directory, fs.open_root(layout.directory()));
+  UNDERSTUDY_ASSIGN_OR_RETURN(const auto next, fs.open_root(layout.next()));
+  UNDERSTUDY_ASSIGN_OR_RETURN(const generation_record record, read_record(*next));
+  const auto replaced = read_record(*directory);
+  if (!replaced.ok() && !absl::IsNotFound(replaced.status())) {
+    log::warning("generation", "the record of the replaced generation: {}", message_of(replaced.status()));
+  }
+  if (replaced.ok() && *replaced != record) {
+    const std::string earlier =
+        fmt::format("{}/generations/{}", layout.directory(), generation_stamp(replaced->verified_at));
+    UNDERSTUDY_RETURN_IF_ERROR(os::make_directories(fs, earlier));
+    UNDERSTUDY_ASSIGN_OR_RETURN(const auto to, fs.open_root(earlier));
+    for (const auto& member : replaced->members) {
+      const std::string file = member.catalog + ".db";
+      UNDERSTUDY_RETURN_IF_ERROR(unless_missing(next->rename(file, *to, file)));
+    }
+    UNDERSTUDY_RETURN_IF_ERROR(os::replace_file(*to, record_name, encode(*replaced)));
+  }
+  for (const auto& member : record.members)
+    UNDERSTUDY_RETURN_IF_ERROR(unless_missing(next->remove_file(member.catalog + ".db")));
+  UNDERSTUDY_RETURN_IF_ERROR(next->rename(record_name, *directory, record_name));
+  UNDERSTUDY_RETURN_IF_ERROR(directory->sync());
+  UNDERSTUDY_RETURN_IF_ERROR(next->sync());
+  const auto generations = directory->open_directory("generations");
+  if (absl::IsNotFound(generations.status())) return absl::OkStatus();
+  UNDERSTUDY_RETURN_IF_ERROR(generations.status());
+  return forget_oldest(**generations, keep);
+}
+
+absl::Status complete_generation(os::file_system& fs, const copy_layout& layout, const v1::ServerSpec& spec) {
+  UNDERSTUDY_ASSIGN_OR_RETURN(const auto directory, fs.open_root(layout.directory()));
+  if (absl::IsNotFound(directory->status("next").status())) return absl::OkStatus();
+  if (absl::IsNotFound(directory->status("next/generation").status()))
+    return files::remove_tree(*directory, "next");
+  UNDERSTUDY_ASSIGN_OR_RETURN(const auto next, directory->open_directory("next"));
+  UNDERSTUDY_ASSIGN_OR_RETURN(const generation_record record, read_record(*next));
+  for (const auto& member : record.members) {
+    const auto database = std::find_if(spec.databases().begin(), spec.databases().end(),
+                                       [&](const auto& d) { return d.catalog() == member.catalog; });
+    if (database == spec.databases().end()) continue;  // no longer protected
+    UNDERSTUDY_RETURN_IF_ERROR(exchange_again(fs, layout, database->path(), member, record.verified_at));
+  }
+  log::info(spec.name(), "the generation of {} is in use", generation_stamp(record.verified_at));
+  return conclude_generation(fs, layout);
+}
+
+}  // namespace understudy::server
