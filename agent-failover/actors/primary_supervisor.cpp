@@ -75,6 +75,14 @@ void supervisor::start(supervisor_actor::pointer self, const supervisor_surround
   machine_ = std::move(beginning.machine);
   news_ = agent_news(beginning.agent_boot);
   boot_recorded_ = std::move(beginning.agent_boot);
+  if (!spec_.daily().empty()) {
+    if (auto schedule = server::daily_schedule::parse(spec_.daily(), spec_.daily_time_zone());
+        schedule.ok()) {
+      daily_schedule_ = *schedule;
+    } else {
+      log::error(spec_.name(), "no daily replication: {}", message_of(schedule.status()));
+    }
+  }
   since_ = beginning.since;
   operations_ = std::make_unique<operation_tracker>(around_->board, spec_.name());
   worker_ = std::make_unique<server::worker>(spec_.name());
@@ -429,6 +437,14 @@ void supervisor::apply(policy::result result, const pending& one) {
                          .effect = effect_of(one.command->command, spec_, before),
                          .operation = std::move(operation)});
   }
+  const bool may_copy = machine_.owner == policy::right_owner::primary && machine_.at != phase::stopped &&
+                        machine_.doing == step_id::none;
+  if (copy_running_ && !may_copy) {
+    copy_running_ = false;
+    if (std::exchange(reading_, false)) runner_->copies().caretaker().cancel();
+    if (operations_->kind() == v1::OPERATION_KIND_REPLICATE_FROM_LIVE)
+      operations_->fail(code_cancelled, fmt::format("{} is {}", spec_.name(), policy::name_of(machine_)));
+  }
   if (verifying_ && !watching())
     drop_verify(code_cancelled, fmt::format("{} is {}", spec_.name(), policy::name_of(machine_)));
   operations_->follow(before, machine_);
@@ -469,8 +485,10 @@ void supervisor::perform(const policy::action& action) {
       break;
     case action_kind::start_copy:
       copy_running_ = true;
+      copy_begun_ = system_clock::now();
       copy_last_alive_ = steady_clock::now();
-      compare_anew();
+      // Hot: what is there is read again, on both sides, and then compared. Warm: the new generation is.
+      machine_.replication.has_copy && !warm() ? read_again() : compare_anew();
       happen(policy::happened(event_kind::copy_started));
       keep_streams();
       break;
@@ -514,14 +532,6 @@ void supervisor::publish() {
   inputs.agent = agent_ ? &*agent_ : nullptr;
   inputs.databases = runner_->copies().databases();
   inputs.files = runner_->copies().files();
-  if (daily_only()) {
-    for (auto& copy : inputs.databases) {
-      if (copy.phase() != v1::COPY_PHASE_CUT) continue;
-      copy.set_phase(v1::COPY_PHASE_STOPPED);
-      copy.set_reason(spec_.daily().empty() ? "copied by hand" : "copied daily at " + spec_.daily());
-      copy.clear_behind();
-    }
-  }
   if (machine_.owner == policy::right_owner::failover_host) {
     for (auto* copies : {&inputs.databases, &inputs.files}) {
       for (auto& copy : *copies) {

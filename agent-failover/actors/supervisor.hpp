@@ -28,6 +28,7 @@
 #include "agent-failover/link/agent_connection.hpp"
 #include "agent-failover/policy/action.hpp"
 #include "agent-failover/policy/table.hpp"
+#include "agent-failover/server/daily_schedule.hpp"
 #include "agent-failover/server/worker.hpp"
 
 namespace understudy::actors {
@@ -90,8 +91,14 @@ class supervisor {
   void begin_step(policy::step_id which);
   void keep_streams();
   void compare_anew();
-  bool daily_only() const;
+  bool warm() const;
+  // Begins to read both sides' files again.
+  void read_again();
+  void follow_reading();
   void follow_copy();
+  void copy_ended(const std::string& trouble, int grpc_code = 0);
+  void tell_divergences();
+  void record(policy::notice what, const std::string& text);
   void follow_agent();
   void tell_agent();
   void record_boot();
@@ -129,6 +136,8 @@ class supervisor {
   bool copy_running_ = false;
   steady_clock::time_point copy_last_alive_;
   bool verifying_ = false;
+  bool reading_ = false;      // both sides' files are read again, for a verification or the daily replication
+  std::string reading_said_;  // what the last reading found, in words
   // Set by the worker once the streams of a bulk copy or verification have begun anew.
   std::shared_ptr<std::atomic<bool>> compared_anew_ = std::make_shared<std::atomic<bool>>(true);
   std::shared_ptr<stream_order> streams_ = std::make_shared<stream_order>();
@@ -136,7 +145,11 @@ class supervisor {
   bool own_address_ = false;
   steady_clock::time_point conflict_told_;
   bool probing_ahead_ = false;
-  std::string daily_done_;  // the day for which the daily copy was begun
+  std::optional<server::daily_schedule> daily_schedule_;
+  bool daily_wanted_ = false;  // beside the schedule: a copy at rest was found damaged
+  system_clock::time_point copy_begun_;
+  steady_clock::time_point daily_asked_;
+  std::optional<steady_clock::time_point> daily_failed_;
 
   bool connected_ = false;
   std::string agent_trouble_;

@@ -20,6 +20,7 @@ void supervisor::on_command(const std::shared_ptr<command_envelope>& envelope) {
     if (!watching())
       obstacle = fmt::format("{} is {}: its copy is not being kept in step", spec_.name(),
                              policy::name_of(machine_));
+    if (copy_running_) obstacle = "a copy is being made, which verifies";
     if (operations_->running()) obstacle = fmt::format("{} is under way", operations_->name());
     if (!obstacle.empty()) {
       envelope->answer({.status = absl::FailedPreconditionError(obstacle), .effect = {}, .operation = {}});
@@ -31,8 +32,7 @@ void supervisor::on_command(const std::shared_ptr<command_envelope>& envelope) {
     }
     const std::string operation = operations_->begin(v1::OPERATION_KIND_VERIFY, command.actor);
     verifying_ = true;
-    compare_anew();
-    keep_streams();
+    read_again();
     envelope->answer({.status = {}, .effect = effect_of(command, spec_, machine_), .operation = operation});
     return;
   }

@@ -1,9 +1,10 @@
 #include <fmt/core.h>
 
-#include <ctime>
+#include <utility>
 
 #include "agent-failover/actors/command_events.hpp"
 #include "agent-failover/actors/supervisor.hpp"
+#include "common/log/log.hpp"
 
 namespace understudy::actors {
 namespace {
@@ -13,8 +14,12 @@ using policy::phase;
 using policy::step_id;
 using std::chrono::seconds;
 
-constexpr seconds copy_gives_up{60};  // a bulk copy without a connected agent
-constexpr int code_unavailable = 14;  // google.rpc.Code
+constexpr seconds copy_gives_up{60};          // a bulk copy without a connected agent
+constexpr seconds daily_again_after{3600};    // a daily replication that failed
+constexpr seconds daily_answered_within{10};  // a request of ours that waits behind a commit
+constexpr int code_unavailable = 14;          // google.rpc.Code
+constexpr int code_internal = 13;
+constexpr seconds record_timeout{30};  // a disk that takes longer is broken
 
 }  // namespace
 
@@ -22,13 +27,15 @@ void supervisor::keep_streams() {
   // While a step is at work on the copies, it alone starts and stops what feeds them.
   const bool draining = machine_.doing == step_id::stop_primary || machine_.doing == step_id::drain_primary;
   if (shutting_down_ || (machine_.doing != step_id::none && !draining)) return;
-  const bool allowed =
-      connected_ && !versions_.refused && (draining || machine_.owner == policy::right_owner::primary);
+  const bool ours = !versions_.refused && (draining || machine_.owner == policy::right_owner::primary);
+  const bool allowed = connected_ && ours;
   const bool copy = machine_.replication.has_copy || copy_running_;
   {
     std::lock_guard lock(streams_->mutex);
-    streams_->wanted = {.databases = allowed && databases_wanted_ && copy && !daily_only(),
-                        .files = allowed && files_wanted_ && copy};
+    streams_->wanted = {.databases = allowed && databases_wanted_ && copy && !warm(),
+                        .files = allowed && files_wanted_ && copy,
+                        // A line that is cut for a moment does not end it.
+                        .generation = ours && databases_wanted_ && copy_running_ && warm()};
     if (std::exchange(streams_->queued, true)) return;
   }
   worker_->post([runner = runner_, link = link_, streams = streams_] {
@@ -51,16 +58,75 @@ void supervisor::compare_anew() {
   });
 }
 
-// Warm: the databases are at rest between two daily copies.
-bool supervisor::daily_only() const {
-  return spec_.mode() == v1::REPLICATION_MODE_WARM && !copy_running_ && !verifying_;
+// The databases are at rest between two daily copies.
+bool supervisor::warm() const {
+  return spec_.mode() == v1::REPLICATION_MODE_WARM;
+}
+
+void supervisor::read_again() {
+  reading_ = true;
+  reading_said_.clear();
+  runner_->copies().caretaker().verify(connected_ ? link_->channel() : nullptr);
+}
+
+// The files of both sides were read: what differed is known to be so, and is brought by the comparison that
+// follows.
+void supervisor::follow_reading() {
+  if (!reading_ || runner_->copies().caretaker().verifying()) return;
+  reading_ = false;
+  bool different_here = false;
+  for (const auto& found : runner_->copies().caretaker().take_verified()) {
+    reading_said_ += (reading_said_.empty() ? "" : "; ") + server::in_words(found);
+    different_here = different_here || found.different_here > 0;
+    if (found.different_here > 0 || found.differs_there)
+      record(policy::notice::copy_diverged, server::in_words(found) + "; what differs is brought again");
+  }
+  if (!warm()) compare_anew();
+  if (different_here && warm()) daily_wanted_ = true;
+}
+
+void supervisor::tell_divergences() {
+  for (const std::string& text : runner_->copies().caretaker().take_divergences()) {
+    record(policy::notice::copy_diverged, text);
+    if (warm()) daily_wanted_ = true;
+  }
+}
+
+// An event that no decision is made about.
+void supervisor::record(policy::notice what, const std::string& text) {
+  auto changes = std::make_shared<store::changes>();
+  changes->events.push_back(make_event({.kind = policy::action_kind::raise, .what = what, .text = text}, {}));
+  log::warning(spec_.name(), "{}: {}", policy::to_string(what), text);
+  self_->request(around_->journal, record_timeout, atom::commit_v, changes_ptr(std::move(changes)))
+      .then([](const changes_ptr&) {}, [](const caf::error&) {});  // the log has it
+}
+
+void supervisor::copy_ended(const std::string& trouble, int grpc_code) {
+  copy_running_ = false;
+  const bool asked_for = operations_->kind() == v1::OPERATION_KIND_REPLICATE_FROM_LIVE;
+  if (!trouble.empty()) {
+    daily_failed_ = steady_clock::now();
+    happen(policy::happened(event_kind::copy_failed, trouble));
+    if (asked_for) operations_->fail(grpc_code, trouble);
+    return;
+  }
+  daily_failed_.reset();
+  daily_wanted_ = false;
+  worker_->post([runner = runner_, begun = copy_begun_] { runner->copies().note_daily_done(begun); });
+  happen(policy::happened(event_kind::copy_done));
+  if (asked_for)
+    operations_->succeed(warm() ? "the new generation is verified and in use"
+                                : "the copy is verified and in step");
 }
 
 void supervisor::follow_copy() {
+  follow_reading();
+  tell_divergences();
   const bool anew = compared_anew_->load();  // before the snapshots, which must not be older
   const auto databases = runner_->copies().databases();
   const auto files = runner_->copies().files();
-  bool streaming = anew;
+  const server::daily_state daily = runner_->copies().daily();
+  bool streaming = anew && !reading_;
   std::uint64_t done = 0;
   std::uint64_t total = 0;
   std::string what;
@@ -71,28 +137,33 @@ void supervisor::follow_copy() {
     total += copy.bytes_total();
     if (what.empty()) what = fmt::format("{}: {}", copy.name(), copy.reason());
   };
-  if (!daily_only()) {
+  if (!warm()) {
     for (const auto& copy : databases) look(copy);
   }
-  for (const auto& copy : files) look(copy);
+  if (files_wanted_ || machine_.at != phase::suspended) {
+    for (const auto& copy : files) look(copy);
+  }
 
   if (copy_running_) {
     if (connected_) copy_last_alive_ = steady_clock::now();
+    using generation = server::daily_state::phase;
+    if (warm()) {
+      if (daily.now != generation::done) streaming = false;
+      if (daily.now == generation::ready) keep_streams();
+      what = daily.reason.empty() ? what : daily.reason;
+      done += daily.bytes_done;
+      total += daily.bytes_total;
+    }
     operations_->progress(what.empty() ? "comparing" : what, done, total);
-    if (streaming && runner_->copies().complete()) {
-      copy_running_ = false;
-      happen(policy::happened(event_kind::copy_done));
-      if (operations_->kind() == v1::OPERATION_KIND_REPLICATE_FROM_LIVE)
-        operations_->succeed("the copy is verified and in step");
+    if (warm() && daily.now == generation::failed) {
+      copy_ended(daily.reason, code_internal);
+    } else if (streaming && runner_->copies().complete()) {
+      copy_ended("");
     } else if (steady_clock::now() - copy_last_alive_ > copy_gives_up) {
-      copy_running_ = false;
-      const std::string reason = fmt::format("the agent is not reachable: {}", agent_trouble_);
-      happen(policy::happened(event_kind::copy_failed, reason));
-      if (operations_->kind() == v1::OPERATION_KIND_REPLICATE_FROM_LIVE)
-        operations_->fail(code_unavailable, reason);
+      copy_ended(fmt::format("the agent is not reachable: {}", agent_trouble_), code_unavailable);
     }
   }
-  if (verifying_ && streaming) verify_finished();
+  if (verifying_ && !reading_ && (streaming || warm())) verify_finished();
   if (verifying_ && !connected_)
     drop_verify(code_unavailable, "the agent went away while the copies were compared");
   const auto now = machine_.replication.at;
@@ -100,7 +171,7 @@ void supervisor::follow_copy() {
   const policy::copy_phase seen = !connected_ ? policy::copy_phase::cut
                                   : streaming ? policy::copy_phase::streaming
                                               : policy::copy_phase::behind;
-  if (seen == now || (seen == copy_seen_ && committing_)) return;
+  if (seen == now || (seen == copy_seen_ && committing_) || reading_) return;
   copy_seen_ = seen;
   policy::event event =
       policy::happened(event_kind::replication_changed, seen == policy::copy_phase::streaming ? "" : what);
@@ -110,30 +181,32 @@ void supervisor::follow_copy() {
 
 void supervisor::drop_verify(int grpc_code, const std::string& reason) {
   verifying_ = false;
+  if (std::exchange(reading_, false)) runner_->copies().caretaker().cancel();
   if (operations_->kind() == v1::OPERATION_KIND_VERIFY) operations_->fail(grpc_code, reason);
 }
 
 void supervisor::verify_finished() {
   verifying_ = false;
   if (operations_->kind() != v1::OPERATION_KIND_VERIFY) return;
-  std::string text;
-  for (const auto& copy : runner_->copies().databases()) {
-    text += fmt::format("{}{}: equal", text.empty() ? "" : ", ", copy.name());
-    if (copy.heals() > 0) text += fmt::format(" ({} heals so far)", copy.heals());
-  }
-  operations_->succeed(text.empty() ? "there is no database to compare" : text);
+  std::string text = reading_said_;
+  if (text.empty()) text = "there is no database to compare";
+  if (!warm() && !reading_said_.empty()) text += "; equal to the primary";
+  if (daily_wanted_) text += "; a new copy is made";
+  operations_->succeed(text);
 }
 
-// The daily replication of this day, once, at its time in the host's time zone.
+// Due once for each day, and until it is done: see daily_schedule.
 void supervisor::daily() {
-  if (spec_.daily().empty() || machine_.at != phase::monitoring || copy_running_) return;
-  const std::time_t now = std::time(nullptr);
-  std::tm local{};
-  localtime_r(&now, &local);
-  const std::string time = fmt::format("{:02}:{:02}", local.tm_hour, local.tm_min);
-  const std::string day = fmt::format("{}-{:03}", local.tm_year + 1900, local.tm_yday);
-  if (time != spec_.daily() || day == daily_done_) return;
-  daily_done_ = day;
+  if (copy_running_ || verifying_) return;
+  if (machine_.at != phase::monitoring && machine_.at != phase::suspended) return;
+  const auto done = runner_->copies().daily_done();
+  const bool due = daily_schedule_ && done && server::is_due(*daily_schedule_, *done, system_clock::now());
+  if (!due && !daily_wanted_) return;
+  const auto now = steady_clock::now();
+  // What failed because nobody answered would fail again.
+  if (daily_failed_ && (now < *daily_failed_ + daily_again_after || !connected_)) return;
+  if (daily_asked_ != steady_clock::time_point{} && now < daily_asked_ + daily_answered_within) return;
+  daily_asked_ = now;
   happen(policy::happened(event_kind::operator_replicate_from_live, "", "daily replication"));
 }
 

@@ -47,6 +47,7 @@ enum class notice : std::uint8_t {
   versions_differ,     // the application's versions differ
   replication_failed,  // a bulk copy failed
   rolled_back,         // and the previous generation stays in use
+  copy_diverged,       // a copy read back otherwise than it was written, or the primary's file did
   blind,               // this host is in doubt about itself
   state,               // an operator changed the state
 };

@@ -346,6 +346,8 @@ const char* to_string(notice value) {
       return "replication_failed";
     case notice::rolled_back:
       return "rolled_back";
+    case notice::copy_diverged:
+      return "copy_diverged";
     case notice::blind:
       return "blind";
     case notice::state:

@@ -21,7 +21,6 @@ namespace {
 
 using phase = daily_state::phase;
 using std::chrono::milliseconds;
-using std::chrono::system_clock;
 
 constexpr milliseconds look_every{100};         // at the streams, beside what they report
 constexpr std::size_t seed_slice = 1 << 20;     // copied between two looks whether to end
@@ -200,37 +199,13 @@ absl::Status daily_copy::verify() {
 absl::Status daily_copy::switch_over(const std::vector<std::unique_ptr<database_lane>>& live) {
   if (state().now != phase::ready) return absl::FailedPreconditionError("no new generation is ready");
   thread_.join();
-  absl::Status switched = exchange(live);
+  absl::Status switched = put_in_use(fs_, layout_, live, std::move(images_));
   if (switched.ok()) {
     show({.now = phase::done});
   } else {
     show({.now = phase::failed, .reason = std::string(message_of(switched))});
   }
   return switched;
-}
-
-absl::Status daily_copy::exchange(const std::vector<std::unique_ptr<database_lane>>& live) {
-  const auto let_in = [&](absl::Status why) {
-    for (const auto& lane : live) lane->let_in();
-    return why;
-  };
-  generation_record record;
-  record.verified_at = std::chrono::time_point_cast<milliseconds>(system_clock::now());
-  for (std::size_t i = 0; i < live.size(); ++i) {
-    if (absl::Status alone = live[i]->hold_alone(); !alone.ok()) return let_in(std::move(alone));
-    const finished_image& image = images_[i];
-    record.members.push_back({.catalog = live[i]->name(),
-                              .page_size = image.page_size,
-                              .pages = image.hashes.size(),
-                              .hash = image.hashes.combined()});
-  }
-  if (absl::Status decided = decide_generation(fs_, layout_, record); !decided.ok())
-    return let_in(std::move(decided));
-  UNDERSTUDY_ASSIGN_OR_RETURN(const auto next, fs_.open_root(layout_.next()));
-  for (std::size_t i = 0; i < live.size(); ++i)
-    UNDERSTUDY_RETURN_IF_ERROR(live[i]->exchange(*next, live[i]->name() + ".db", std::move(images_[i])));
-  images_.clear();
-  return conclude_generation(fs_, layout_);
 }
 
 }  // namespace understudy::server

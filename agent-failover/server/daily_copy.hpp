@@ -62,7 +62,6 @@ class daily_copy {
   absl::Status seed(const v1::DatabaseSpec& database);
   absl::Status bring_in_step();
   absl::Status verify();
-  absl::Status exchange(const std::vector<std::unique_ptr<database_lane>>& live);
   bool cancelled() const { return cancelled_; }
   void show(daily_state state);
 

@@ -50,8 +50,8 @@ absl::Status database_lane::open() {
   UNDERSTUDY_ASSIGN_OR_RETURN(auto directory, fs_.open_root(place_.substr(0, slash)));
   UNDERSTUDY_ASSIGN_OR_RETURN(auto copy,
                               replica::database_copy::open(std::move(directory), place_.substr(slash + 1)));
-  copy_ = std::make_shared<replica::guarded_copy>(std::move(copy));
   std::lock_guard lock(mutex_);
+  copy_ = std::make_shared<replica::guarded_copy>(std::move(copy));
   exists_ = copy_->state().exists;
   return absl::OkStatus();
 }
@@ -162,10 +162,15 @@ absl::Status database_lane::exchange(os::directory& from, const std::string& nam
 
 void database_lane::close() {
   stop();
-  copy_.reset();
   released_ = false;
   std::lock_guard lock(mutex_);
+  copy_.reset();
   exists_ = false;
+}
+
+std::shared_ptr<replica::guarded_copy> database_lane::held() const {
+  std::lock_guard lock(mutex_);
+  return copy_;
 }
 
 v1::CopyStatus database_lane::status() const {

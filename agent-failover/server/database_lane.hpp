@@ -2,6 +2,7 @@
 
 // One database's copy and the stream that feeds it. Threads: as replication.
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <functional>
@@ -54,6 +55,15 @@ class database_lane final : public stream_lane {
   void let_in();
   absl::Status exchange(os::directory& from, const std::string& name, finished_image image);
 
+  // For whoever looks after the copy, any thread; null while there is none.
+  std::shared_ptr<replica::guarded_copy> held() const;
+  // The next keep() begins the stream anew, with a comparison. Any thread.
+  void compare_anew() { compare_anew_ = true; }
+  void keep(const std::shared_ptr<grpc::Channel>& channel) {
+    if (compare_anew_.exchange(false)) stop();
+    stream_lane::keep(channel);
+  }
+
   v1::CopyStatus status() const override;
   bool complete() const override;
   bool bulk() const override;
@@ -66,7 +76,8 @@ class database_lane final : public stream_lane {
 
   os::file_system& fs_;
   const std::string place_;
-  std::shared_ptr<replica::guarded_copy> copy_;
+  std::shared_ptr<replica::guarded_copy> copy_;  // changed under the mutex too, for held()
+  std::atomic<bool> compare_anew_{false};
   bool released_ = false;  // to the stand-in
 
   // Under the mutex.

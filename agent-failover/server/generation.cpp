@@ -86,6 +86,46 @@ absl::Status exchange_again(os::file_system& fs, const copy_layout& layout, cons
                              verified_at);
 }
 
+// The decision: from here on the new generation is the one.
+absl::Status decide_generation(os::file_system& fs, const copy_layout& layout,
+                               const generation_record& record) {
+  UNDERSTUDY_ASSIGN_OR_RETURN(const auto next, fs.open_root(layout.next()));
+  UNDERSTUDY_RETURN_IF_ERROR(next->sync());  // the names of what is decided upon
+  return os::replace_file(*next, record_name, encode(record));
+}
+
+// After the exchanges.
+absl::Status conclude_generation(os::file_system& fs, const copy_layout& layout) {
+  const int keep = shares_blocks(fs, layout) ? kept_generations_sharing : kept_generations;
+  UNDERSTUDY_ASSIGN_OR_RETURN(const auto directory, fs.open_root(layout.directory()));
+  UNDERSTUDY_ASSIGN_OR_RETURN(const auto next, fs.open_root(layout.next()));
+  UNDERSTUDY_ASSIGN_OR_RETURN(const generation_record record, read_record(*next));
+  const auto replaced = read_record(*directory);
+  if (!replaced.ok() && !absl::IsNotFound(replaced.status())) {
+    log::warning("generation", "the record of the replaced generation: {}", message_of(replaced.status()));
+  }
+  if (replaced.ok() && *replaced != record) {
+    const std::string earlier =
+        fmt::format("{}/generations/{}", layout.directory(), generation_stamp(replaced->verified_at));
+    UNDERSTUDY_RETURN_IF_ERROR(os::make_directories(fs, earlier));
+    UNDERSTUDY_ASSIGN_OR_RETURN(const auto to, fs.open_root(earlier));
+    for (const auto& member : replaced->members) {
+      const std::string file = member.catalog + ".db";
+      UNDERSTUDY_RETURN_IF_ERROR(unless_missing(next->rename(file, *to, file)));
+    }
+    UNDERSTUDY_RETURN_IF_ERROR(os::replace_file(*to, record_name, encode(*replaced)));
+  }
+  for (const auto& member : record.members)
+    UNDERSTUDY_RETURN_IF_ERROR(unless_missing(next->remove_file(member.catalog + ".db")));
+  UNDERSTUDY_RETURN_IF_ERROR(next->rename(record_name, *directory, record_name));
+  UNDERSTUDY_RETURN_IF_ERROR(directory->sync());
+  UNDERSTUDY_RETURN_IF_ERROR(next->sync());
+  const auto generations = directory->open_directory("generations");
+  if (absl::IsNotFound(generations.status())) return absl::OkStatus();
+  UNDERSTUDY_RETURN_IF_ERROR(generations.status());
+  return forget_oldest(**generations, keep);
+}
+
 }  // namespace
 
 std::string generation_stamp(system_clock::time_point time) {
@@ -157,42 +197,29 @@ absl::Status begin_generation(os::file_system& fs, const copy_layout& layout) {
   return directory->sync();
 }
 
-absl::Status decide_generation(os::file_system& fs, const copy_layout& layout,
-                               const generation_record& record) {
-  UNDERSTUDY_ASSIGN_OR_RETURN(const auto next, fs.open_root(layout.next()));
-  UNDERSTUDY_RETURN_IF_ERROR(next->sync());  // the names of what is decided upon
-  return os::replace_file(*next, record_name, encode(record));
-}
-
-absl::Status conclude_generation(os::file_system& fs, const copy_layout& layout) {
-  const int keep = shares_blocks(fs, layout) ? kept_generations_sharing : kept_generations;
-  UNDERSTUDY_ASSIGN_OR_RETURN(const auto directory, fs.open_root(layout.directory()));
-  UNDERSTUDY_ASSIGN_OR_RETURN(const auto next, fs.open_root(layout.next()));
-  UNDERSTUDY_ASSIGN_OR_RETURN(const generation_record record, read_record(*next));
-  const auto replaced = read_record(*directory);
-  if (!replaced.ok() && !absl::IsNotFound(replaced.status())) {
-    log::warning("generation", "the record of the replaced generation: {}", message_of(replaced.status()));
+absl::Status put_in_use(os::file_system& fs, const copy_layout& layout,
+                        const std::vector<std::unique_ptr<database_lane>>& live,
+                        std::vector<finished_image> images) {
+  const auto let_in = [&](absl::Status why) {
+    for (const auto& lane : live) lane->let_in();
+    return why;
+  };
+  generation_record record;
+  record.verified_at = std::chrono::time_point_cast<milliseconds>(system_clock::now());
+  for (std::size_t i = 0; i < live.size(); ++i) {
+    if (absl::Status alone = live[i]->hold_alone(); !alone.ok()) return let_in(std::move(alone));
+    const finished_image& image = images[i];
+    record.members.push_back({.catalog = live[i]->name(),
+                              .page_size = image.page_size,
+                              .pages = image.hashes.size(),
+                              .hash = image.hashes.combined()});
   }
-  if (replaced.ok() && *replaced != record) {
-    const std::string earlier =
-        fmt::format("{}/generations/{}", layout.directory(), generation_stamp(replaced->verified_at));
-    UNDERSTUDY_RETURN_IF_ERROR(os::make_directories(fs, earlier));
-    UNDERSTUDY_ASSIGN_OR_RETURN(const auto to, fs.open_root(earlier));
-    for (const auto& member : replaced->members) {
-      const std::string file = member.catalog + ".db";
-      UNDERSTUDY_RETURN_IF_ERROR(unless_missing(next->rename(file, *to, file)));
-    }
-    UNDERSTUDY_RETURN_IF_ERROR(os::replace_file(*to, record_name, encode(*replaced)));
-  }
-  for (const auto& member : record.members)
-    UNDERSTUDY_RETURN_IF_ERROR(unless_missing(next->remove_file(member.catalog + ".db")));
-  UNDERSTUDY_RETURN_IF_ERROR(next->rename(record_name, *directory, record_name));
-  UNDERSTUDY_RETURN_IF_ERROR(directory->sync());
-  UNDERSTUDY_RETURN_IF_ERROR(next->sync());
-  const auto generations = directory->open_directory("generations");
-  if (absl::IsNotFound(generations.status())) return absl::OkStatus();
-  UNDERSTUDY_RETURN_IF_ERROR(generations.status());
-  return forget_oldest(**generations, keep);
+  if (absl::Status decided = decide_generation(fs, layout, record); !decided.ok())
+    return let_in(std::move(decided));
+  UNDERSTUDY_ASSIGN_OR_RETURN(const auto next, fs.open_root(layout.next()));
+  for (std::size_t i = 0; i < live.size(); ++i)
+    UNDERSTUDY_RETURN_IF_ERROR(live[i]->exchange(*next, live[i]->name() + ".db", std::move(images[i])));
+  return conclude_generation(fs, layout);
 }
 
 absl::Status complete_generation(os::file_system& fs, const copy_layout& layout, const v1::ServerSpec& spec) {

@@ -14,6 +14,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -21,6 +22,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "agent-failover/server/copy_layout.hpp"
+#include "agent-failover/server/database_lane.hpp"
 #include "common/sqlite/page_hash.hpp"
 
 namespace understudy::os {
@@ -56,11 +58,12 @@ std::string generation_stamp(std::chrono::system_clock::time_point time);
 
 // An empty next/, made if need be. kFailedPrecondition while a decision waits to be completed.
 absl::Status begin_generation(os::file_system& fs, const copy_layout& layout);
-// The decision: from here on the new generation is the one.
-absl::Status decide_generation(os::file_system& fs, const copy_layout& layout,
-                               const generation_record& record);
-// After the exchanges: what was replaced is kept among the earlier ones.
-absl::Status conclude_generation(os::file_system& fs, const copy_layout& layout);
+// Puts the databases in next/ in the place of the copies in use, all or none; `images`: what they are, in the
+// order of `live`. On failure before the decision nothing has changed; afterwards complete_generation() goes
+// on. What was replaced is kept among the earlier ones.
+absl::Status put_in_use(os::file_system& fs, const copy_layout& layout,
+                        const std::vector<std::unique_ptr<database_lane>>& live,
+                        std::vector<finished_image> images);
 // Whatever a crash left: exchanges what the decision says, if there is one, else drops next/. Nobody else has
 // the copies open.
 absl::Status complete_generation(os::file_system& fs, const copy_layout& layout, const v1::ServerSpec& spec);

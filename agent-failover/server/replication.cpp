@@ -27,13 +27,29 @@ constexpr milliseconds drain_poll{5};  // drained streams report themselves; thi
 
 }  // namespace
 
+namespace {
+
+std::vector<std::unique_ptr<database_lane>> database_lanes(os::file_system& fs, const copy_layout& layout,
+                                                           const v1::ServerSpec& spec,
+                                                           const std::function<void()>& on_change) {
+  std::vector<std::unique_ptr<database_lane>> lanes;
+  for (const auto& database : spec.databases()) {
+    lanes.push_back(std::make_unique<database_lane>(fs, spec.name(), database.catalog(),
+                                                    layout.place_of(database.path()), on_change));
+  }
+  return lanes;
+}
+
+}  // namespace
+
 replication::replication(os::file_system& fs, const copy_layout& layout, const v1::ServerSpec& spec,
                          std::function<void()> on_change)
-    : fs_(fs), layout_(layout), spec_(spec), daily_(fs, layout, spec, on_change) {
-  for (const auto& database : spec_.databases()) {
-    databases_.push_back(std::make_unique<database_lane>(fs_, spec_.name(), database.catalog(),
-                                                         layout_.place_of(database.path()), on_change));
-  }
+    : databases_(database_lanes(fs, layout, spec, on_change)),
+      fs_(fs),
+      layout_(layout),
+      spec_(spec),
+      daily_(fs, layout, spec, on_change),
+      caretaker_(spec_.name(), databases_, on_change) {
   for (int i = 0; i < spec_.files_size(); ++i) {
     files_.push_back(
         std::make_unique<file_lane>(fs_, spec_, static_cast<std::uint32_t>(i), layout_, on_change));
@@ -190,7 +206,24 @@ void replication::note_daily_done(system_clock::time_point time) {
 
 std::vector<v1::CopyStatus> replication::databases() const {
   std::vector<v1::CopyStatus> all;
-  for (const auto& lane : databases_) all.push_back(lane->status());
+  const daily_state daily = daily_.state();
+  const bool copying = daily.now == daily_state::phase::copying || daily.now == daily_state::phase::verifying;
+  for (const auto& lane : databases_) {
+    v1::CopyStatus status = lane->status();
+    if (spec_.mode() == v1::REPLICATION_MODE_WARM && !lane->running()) {
+      status.clear_behind();
+      if (copying) {
+        status.set_phase(v1::COPY_PHASE_COPYING);
+        status.set_reason(daily.reason);
+        status.set_bytes_done(daily.bytes_done);
+        status.set_bytes_total(daily.bytes_total);
+      } else if (lane->complete()) {
+        status.set_phase(v1::COPY_PHASE_STOPPED);
+        status.set_reason(spec_.daily().empty() ? "copied by hand" : "copied daily at " + spec_.daily());
+      }
+    }
+    all.push_back(std::move(status));
+  }
   return all;
 }
 

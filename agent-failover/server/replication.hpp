@@ -16,6 +16,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "agent-failover/server/copy_caretaker.hpp"
 #include "agent-failover/server/copy_layout.hpp"
 #include "agent-failover/server/daily_copy.hpp"
 #include "agent-failover/store/state_store.hpp"
@@ -76,6 +77,9 @@ class replication {
   // hashes.
   void verify_with_primary();
 
+  // Reads the copies again, and has the agent read the primary's files: see copy_caretaker. Any thread.
+  copy_caretaker& caretaker() { return caretaker_; }
+
   // How far the new generation is.
   daily_state daily() const { return daily_.state(); }
   // Daily replications up to then are done (or from before the server was added); none before open().
@@ -102,6 +106,7 @@ class replication {
   const v1::ServerSpec spec_;
   std::atomic<std::int64_t> daily_done_ms_{0};  // Unix; 0: not read yet
   daily_copy daily_;
+  copy_caretaker caretaker_;  // ends before the lanes do
 };
 
 }  // namespace understudy::server

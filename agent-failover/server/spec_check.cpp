@@ -10,6 +10,7 @@
 
 #include "agent-failover/network/ip_address.hpp"
 #include "agent-failover/server/copy_layout.hpp"
+#include "agent-failover/server/daily_schedule.hpp"
 #include "common/status/status_text.hpp"
 
 namespace understudy::server {
@@ -72,6 +73,9 @@ std::vector<violation> check(const v1::ServerSpec& spec) {
   c.require(spec.port() <= 65535, "server.port", "must be at most 65535");
   c.require(spec.daily().empty() || time_of_day(spec.daily()), "server.daily",
             fmt::format("\"{}\" is not a time of day such as 03:30", spec.daily()));
+  c.require(daily_schedule::parse("00:00", spec.daily_time_zone()).ok(), "server.daily_time_zone",
+            fmt::format("\"{}\" is not a time zone that this host knows, such as Europe/Vienna",
+                        spec.daily_time_zone()));
   c.require(!(spec.auto_stop() && spec.assume_ip()), "server.auto_stop",
             "is not possible with assume_ip: while this host holds the address, the primary cannot come back "
             "under it");
