@@ -76,8 +76,7 @@ void supervisor::start(supervisor_actor::pointer self, const supervisor_surround
   news_ = agent_news(beginning.agent_boot);
   boot_recorded_ = std::move(beginning.agent_boot);
   if (!spec_.daily().empty()) {
-    if (auto schedule = server::daily_schedule::parse(spec_.daily(), spec_.daily_time_zone());
-        schedule.ok()) {
+    if (auto schedule = server::daily_schedule::parse(spec_.daily()); schedule.ok()) {
       daily_schedule_ = *schedule;
     } else {
       log::error(spec_.name(), "no daily replication: {}", message_of(schedule.status()));
@@ -437,8 +436,7 @@ void supervisor::apply(policy::result result, const pending& one) {
                          .effect = effect_of(one.command->command, spec_, before),
                          .operation = std::move(operation)});
   }
-  const bool may_copy = machine_.owner == policy::right_owner::primary && machine_.at != phase::stopped &&
-                        machine_.doing == step_id::none;
+  const bool may_copy = machine_.owner == policy::right_owner::primary && machine_.at != phase::stopped;
   if (copy_running_ && !may_copy) {
     copy_running_ = false;
     if (std::exchange(reading_, false)) runner_->copies().caretaker().cancel();

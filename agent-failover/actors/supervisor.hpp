@@ -137,6 +137,7 @@ class supervisor {
   steady_clock::time_point copy_last_alive_;
   bool verifying_ = false;
   bool reading_ = false;      // both sides' files are read again, for a verification or the daily replication
+  bool space_told_ = false;   // since the copies were last in step
   std::string reading_said_;  // what the last reading found, in words
   // Set by the worker once the streams of a bulk copy or verification have begun anew.
   std::shared_ptr<std::atomic<bool>> compared_anew_ = std::make_shared<std::atomic<bool>>(true);

@@ -81,7 +81,10 @@ void supervisor::follow_reading() {
     if (found.different_here > 0 || found.differs_there)
       record(policy::notice::copy_diverged, server::in_words(found) + "; what differs is brought again");
   }
-  if (!warm()) compare_anew();
+  if (!warm()) {
+    compare_anew();
+    keep_streams();
+  }
   if (different_here && warm()) daily_wanted_ = true;
 }
 
@@ -142,6 +145,12 @@ void supervisor::follow_copy() {
   }
   if (files_wanted_ || machine_.at != phase::suspended) {
     for (const auto& copy : files) look(copy);
+  }
+
+  if (streaming) space_told_ = false;
+  if (const std::string full = runner_->copies().out_of_space(); !full.empty() && !space_told_) {
+    space_told_ = true;
+    record(policy::notice::replication_failed, full + "; it goes on by itself when there is space again");
   }
 
   if (copy_running_) {

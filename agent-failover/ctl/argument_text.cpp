@@ -228,11 +228,15 @@ absl::StatusOr<clock_time> parse_time(std::string_view text, clock_time now) {
 
 absl::StatusOr<std::string> parse_time_of_day(std::string_view text) {
   if (text.empty() || text == "none") return std::string{};
-  const auto digit = [&](std::size_t i) { return text[i] >= '0' && text[i] <= '9'; };
-  const bool shape = text.size() == 5 && text[2] == ':' && digit(0) && digit(1) && digit(3) && digit(4);
-  if (!shape || text.substr(0, 2) > "23" || text.substr(3, 2) > "59") {
-    return absl::InvalidArgumentError(
-        fmt::format("\"{}\" is not a time of day: give HH:MM between 00:00 and 23:59, or none", text));
+  // Which time zones there are is for the failover host to say.
+  const std::string_view time = text.substr(0, text.find(' '));
+  const auto digit = [&](std::size_t i) { return time[i] >= '0' && time[i] <= '9'; };
+  const bool shape = time.size() == 5 && time[2] == ':' && digit(0) && digit(1) && digit(3) && digit(4);
+  if (!shape || time.substr(0, 2) > "23" || time.substr(3, 2) > "59" || text.back() == ' ') {
+    return absl::InvalidArgumentError(fmt::format(
+        "\"{}\" is not a time of day: give HH:MM between 00:00 and 23:59, with a time zone or without "
+        "(\"02:30 Europe/Vienna\"), or none",
+        text));
   }
   return std::string{text};
 }

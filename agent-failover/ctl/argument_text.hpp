@@ -24,7 +24,7 @@ absl::StatusOr<std::chrono::milliseconds> parse_duration(std::string_view text);
 // "2026-11-22T15:40:00Z", "2026-11-22 15:40[:16]" in local time, or "10m": so long before `now`.
 absl::StatusOr<clock_time> parse_time(std::string_view text, clock_time now);
 
-// "HH:MM", 00:00 to 23:59; "" and "none": no daily replication (returned as "").
+// "HH:MM", 00:00 to 23:59, or "HH:MM ZONE"; "" and "none": no daily replication (returned as "").
 absl::StatusOr<std::string> parse_time_of_day(std::string_view text);
 
 // "10.0.0.5", "10.0.0.5/24", "10.0.0.5/24@eth0" into its parts. The address itself is the host's to judge.

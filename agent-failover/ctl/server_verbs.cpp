@@ -171,7 +171,7 @@ void add_add(CLI::App* group, session& s) {
   verb->add_option("--auto-stop-choice", o->auto_stop_choice,
                    "what --auto-stop does with data only the primary has")
       ->check(CLI::IsMember({"discard-primary", "keep-primary"}));
-  verb->add_option("--daily", o->daily, "time of day of the daily replication: HH:MM, or none");
+  verb->add_option("--daily", o->daily, "time of day of the daily replication: HH:MM, HH:MM ZONE, or none");
   verb->add_option("--mode", o->mode,
                    "warm: databases daily; all: each transaction; configuration: named tables")
       ->check(CLI::IsMember({"warm", "all", "configuration"}));

@@ -73,10 +73,7 @@ std::string spec_view(const v1::ServerSpec& spec, const view& how) {
   add_pair(&text, "auto stop", yes_no(spec.auto_stop()));
   if (spec.auto_stop())
     add_pair(&text, "  diverged", enum_word(v1::DivergedChoice_descriptor(), spec.auto_stop_choice()));
-  add_pair(&text, "daily",
-           spec.daily().empty()             ? "none"
-           : spec.daily_time_zone().empty() ? spec.daily()
-                                            : spec.daily() + " " + spec.daily_time_zone());
+  add_pair(&text, "daily", spec.daily().empty() ? "none" : spec.daily());
   add_pair(&text, "mode", word_or("all", v1::ReplicationMode_descriptor(), spec.mode()));
   add_pair(&text, "protection", word_or("automatic", v1::ProtectionMode_descriptor(), spec.protection()));
   add_pair(&text, "present", word_or("original-paths", v1::Presentation_descriptor(), spec.present()));

@@ -88,6 +88,8 @@ class database_copy final : public channel::database_sink {
   // source finds these pages, and a transaction that builds on the old state is refused.
   absl::Status disown(const std::vector<std::uint32_t>& pages);
   copy_figures figures() const;
+  // Why everything is refused since a write or sync failed; resume() reads what is there and ends it.
+  const absl::Status& condition() const { return broken_; }
 
   // Folds everything, proves that nobody has the copy open (kFailedPrecondition names who has), removes -wal
   // and -shm and lets go: on return a plain database file is there for the stand-in, and every call but

@@ -14,7 +14,7 @@
 #include "agent-failover/server/database_lane.hpp"
 #include "common/log/log.hpp"
 #include "common/status/status_text.hpp"
-#include "understudy/v1/primary_agent.grpc.pb.h"
+#include "understudy/v1/verification.grpc.pb.h"
 
 namespace understudy::server {
 namespace {
@@ -234,14 +234,17 @@ void copy_caretaker::ask_agent(const std::shared_ptr<grpc::Channel>& agent, std:
   v1::VerifyDatabaseRequest request;
   request.set_catalog(found.catalog);
   v1::VerifyDatabaseResponse response;
-  const grpc::Status status = v1::PrimaryAgent::NewStub(agent)->VerifyDatabase(&context, request, &response);
+  const grpc::Status status =
+      v1::DatabaseVerification::NewStub(agent)->VerifyDatabase(&context, request, &response);
   {
     const std::lock_guard lock(mutex_);
     asking_ = nullptr;
   }
   if (!status.ok()) {
     found.problem += fmt::format("{}the primary's file was not read: {}", found.problem.empty() ? "" : "; ",
-                                 status.error_message());
+                                 status.error_code() == grpc::StatusCode::UNIMPLEMENTED
+                                     ? "its agent is of an older version"
+                                     : status.error_message());
     return;
   }
   found.pages_there = response.pages_read();

@@ -20,9 +20,9 @@ struct daily_schedule {
   int hour = 0;
   int minute = 0;
 
-  // `time_of_day`: "HH:MM". `zone`: a name of the system's time zone database such as "Europe/Vienna"; empty:
-  // the host's own.
-  static absl::StatusOr<daily_schedule> parse(const std::string& time_of_day, const std::string& zone);
+  // "HH:MM" in the host's own time zone, or "HH:MM ZONE" with a name of the system's time zone database:
+  // "02:30 Europe/Vienna".
+  static absl::StatusOr<daily_schedule> parse(const std::string& text);
 };
 
 using wall_clock_time = std::chrono::system_clock::time_point;

@@ -106,7 +106,8 @@ absl::Status database_lane::release() {
 absl::Status database_lane::take_back() {
   stop();
   if (!copy_) return open();
-  if (!released_) return absl::OkStatus();
+  const bool sound = copy_->with([](database_copy& c) { return c.condition().ok(); });
+  if (!released_ && sound) return absl::OkStatus();
   UNDERSTUDY_RETURN_IF_ERROR(copy_->with([](database_copy& c) { return c.resume(); }));
   released_ = false;
   std::lock_guard lock(mutex_);

@@ -84,8 +84,14 @@ void replication::keep(const std::shared_ptr<grpc::Channel>& channel, streams_wa
   daily_.use(channel);
   if (daily.now == daily_state::phase::idle) daily_.begin();
   if (daily.now != daily_state::phase::ready) return;
-  if (absl::Status switched = daily_.switch_over(databases_); !switched.ok())
-    log::error(spec_.name(), "the new generation is not in use: {}", message_of(switched));
+  const absl::Status switched = daily_.switch_over(databases_);
+  if (switched.ok()) return;
+  log::error(spec_.name(), "the new generation is not in use: {}", message_of(switched));
+  // Beyond the decision it is the one all the same: as after a crash.
+  for (auto& lane : databases_) lane->close();
+  absl::Status again = complete_generation(fs_, layout_, spec_);
+  for (auto& lane : databases_) again.Update(lane->open());
+  if (!again.ok()) log::error(spec_.name(), "and cannot be put in use: {}", message_of(again));
 }
 
 void replication::stop() {
@@ -241,7 +247,16 @@ bool replication::bulk() const {
   return std::any_of(all_.begin(), all_.end(), [](const stream_lane* lane) { return lane->bulk(); });
 }
 
-std::chrono::system_clock::time_point replication::last_durable_commit() const {
+std::string replication::out_of_space() const {
+  for (const stream_lane* lane : all_) {
+    const absl::Status end = lane->last_end();
+    if (!lane->running() && absl::IsResourceExhausted(end))
+      return fmt::format("{}: {}", lane->name(), message_of(end));
+  }
+  return "";
+}
+
+system_clock::time_point replication::last_durable_commit() const {
   std::chrono::system_clock::time_point last;
   for (const auto& lane : databases_) last = std::max(last, lane->last_durable_commit());
   return last;

@@ -92,6 +92,8 @@ class replication {
   bool complete() const;
   // True: a first or large copy is under way.
   bool bulk() const;
+  // Which copy has no space left on its disk; empty: none, as far as the last attempt told.
+  std::string out_of_space() const;
   // When the newest durable commit of any database was seen at the primary.
   std::chrono::system_clock::time_point last_durable_commit() const;
 

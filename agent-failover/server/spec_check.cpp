@@ -29,12 +29,6 @@ bool plain_name(std::string_view name) {
                      [](unsigned char c) { return std::isalnum(c) || c == '.' || c == '_' || c == '-'; });
 }
 
-bool time_of_day(std::string_view text) {
-  const auto digit = [&](std::size_t i) { return text[i] >= '0' && text[i] <= '9'; };
-  if (text.size() != 5 || text[2] != ':' || !digit(0) || !digit(1) || !digit(3) || !digit(4)) return false;
-  return (text[0] - '0') * 10 + (text[1] - '0') < 24 && text[3] < '6';
-}
-
 class checker {
  public:
   std::vector<violation> found;
@@ -71,11 +65,10 @@ std::vector<violation> check(const v1::ServerSpec& spec) {
   c.require(network::parse_ip_address(spec.address()).ok(), "server.address",
             fmt::format("\"{}\" is not an IP address such as 10.0.0.5 or fd00::5", spec.address()));
   c.require(spec.port() <= 65535, "server.port", "must be at most 65535");
-  c.require(spec.daily().empty() || time_of_day(spec.daily()), "server.daily",
-            fmt::format("\"{}\" is not a time of day such as 03:30", spec.daily()));
-  c.require(daily_schedule::parse("00:00", spec.daily_time_zone()).ok(), "server.daily_time_zone",
-            fmt::format("\"{}\" is not a time zone that this host knows, such as Europe/Vienna",
-                        spec.daily_time_zone()));
+  if (!spec.daily().empty()) {
+    const absl::Status daily = daily_schedule::parse(spec.daily()).status();
+    c.require(daily.ok(), "server.daily", std::string(message_of(daily)));
+  }
   c.require(!(spec.auto_stop() && spec.assume_ip()), "server.auto_stop",
             "is not possible with assume_ip: while this host holds the address, the primary cannot come back "
             "under it");

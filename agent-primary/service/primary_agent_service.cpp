@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <future>
-#include <thread>
 
 #include "agent-failover/replica/tree/restore_files_service.hpp"
 #include "agent-primary/application/application_proto.hpp"
@@ -25,8 +24,6 @@ namespace {
 
 constexpr std::chrono::minutes longest_control{
     12};  // the longest stop grace and some; a client's deadline is shorter
-
-constexpr std::chrono::milliseconds verify_poll{50};  // between two looks at a reading of seconds to hours
 
 absl::Status no_such_catalog(const std::string& catalog) {
   return rpc::with_help(
@@ -113,33 +110,6 @@ grpc::Status primary_agent_service::TestDatabase(grpc::ServerContext*, const v1:
   }
   *response = test_database(path);
   return grpc::Status::OK;
-}
-
-grpc::Status primary_agent_service::VerifyDatabase(grpc::ServerContext* context,
-                                                   const v1::VerifyDatabaseRequest* request,
-                                                   v1::VerifyDatabaseResponse* response) {
-  const absl::StatusOr<database_config> database = find_database(parts_, request->catalog());
-  if (!database.ok()) return rpc::to_grpc(database.status());
-  const std::string& path = database->path;
-  const capture::capture_metrics before = parts_.capture->metrics(path);
-  parts_.capture->verify(path);
-  // The capture has no callback for this; it looks at the request four times a second, and reads for as long
-  // as the file is large.
-  for (;;) {
-    const capture::capture_metrics now = parts_.capture->metrics(path);
-    const bool different = now.divergences != before.divergences;
-    if (different || now.verify_rounds != before.verify_rounds) {
-      const channel::source_state state = parts_.capture->add(path)->state();
-      const bool counted = now.verified_pages != before.verified_pages;
-      response->set_pages_read(counted ? now.verified_pages - before.verified_pages : state.database_pages);
-      response->set_different(different);
-      return grpc::Status::OK;
-    }
-    if (context->IsCancelled() || std::chrono::system_clock::now() >= context->deadline())
-      return {grpc::StatusCode::DEADLINE_EXCEEDED, "the database was not read to its end in time"};
-    if (!parts_.serving()) return starting();
-    std::this_thread::sleep_for(verify_poll);
-  }
 }
 
 grpc::Status primary_agent_service::HoldLease(

@@ -14,8 +14,6 @@ class primary_agent_service final : public v1::PrimaryAgent::Service {
   grpc::Status Describe(grpc::ServerContext*, const v1::DescribeRequest*, v1::DescribeResponse*) override;
   grpc::Status TestDatabase(grpc::ServerContext*, const v1::TestDatabaseRequest*,
                             v1::TestDatabaseResponse*) override;
-  grpc::Status VerifyDatabase(grpc::ServerContext*, const v1::VerifyDatabaseRequest*,
-                              v1::VerifyDatabaseResponse*) override;
   grpc::Status HoldLease(grpc::ServerContext*,
                          grpc::ServerReaderWriter<v1::HoldLeaseResponse, v1::HoldLeaseRequest>*) override;
   grpc::Status ControlApplication(grpc::ServerContext*, const v1::ControlApplicationRequest*,

@@ -4,10 +4,17 @@
 
 #include <fmt/core.h>
 #include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <filesystem>
 #include <functional>
+#include <random>
 
 #include "agent-failover/replica/guarded_copy.hpp"
 #include "agent-failover/server/generation.hpp"
@@ -187,6 +194,59 @@ TEST_P(generation, power_cut_at_operations) {
   }
 }
 
+// kill -9 of a process that makes one generation after the other.
+TEST(generation_kills, both_databases_are_of_one_generation) {
+  const int cycles = std::getenv("UNDERSTUDY_SOAK") != nullptr ? 1000 : 40;
+  const test::temporary_directory real(test::where::memory);
+  auto* const done = static_cast<std::atomic<int>*>(
+      ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+  ASSERT_NE(done, MAP_FAILED);
+  new (done) std::atomic<int>(-1);
+  auto* const begun = new (done + 1) std::atomic<int>(-1);
+  std::mt19937 random(20261122);
+  (void)commits();
+  int changes = 0;
+  for (int cycle = 0; cycle < cycles; ++cycle) {
+    SCOPED_TRACE(fmt::format("cycle {}", cycle));
+    const int before = *done;
+    const ::pid_t child = ::fork();
+    if (child == 0) {
+      site here(os::posix_file_system(), real.path());
+      if (!here.open().ok()) ::_exit(1);
+      for (int to = std::max(before, begun->load()) + 1;; ++to) {
+        *begun = to;
+        if (!here.next(to % 40).ok()) ::_exit(2);
+        *done = to;
+      }
+    }
+    ::usleep(3000 + random() % 60'000);
+    ::kill(child, SIGKILL);
+    int status = 0;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    ASSERT_TRUE(WIFSIGNALED(status)) << "exit " << WEXITSTATUS(status);
+    changes += *done - before;
+    site after(os::posix_file_system(), real.path());
+    const absl::Status opened = after.open();
+    ASSERT_TRUE(opened.ok()) << message_of(opened);
+    after.live.clear();
+    if (*done < 0 && !std::filesystem::exists(real.path() + "/root/data/two.db")) continue;
+    std::vector<std::int64_t> markers;
+    for (const auto& database : after.spec.databases()) {
+      const test::finding found = test::inspect(after.layout.place_of(database.path()), commits());
+      ASSERT_EQ(found.error, "");
+      markers.push_back(found.marker);
+    }
+    ASSERT_EQ(markers[0], markers[1]);
+    // The last one that was in use, or one that was decided upon after it.
+    bool fits = false;
+    for (int n = std::max(0, done->load()); n <= *begun; ++n) fits = fits || markers[0] == n % 40;
+    ASSERT_TRUE(fits) << markers[0] << " after " << *done << ", begun " << *begun;
+  }
+  fmt::print("{} kills, {} generations\n", cycles, changes);
+  EXPECT_GT(changes, 0);
+  ::munmap(done, 4096);
+}
+
 INSTANTIATE_TEST_SUITE_P(over, generation, testing::Values(true, false),
                          [](const auto& p) { return p.param ? "nothing" : "an_earlier_one"; });
 
@@ -214,10 +274,13 @@ TEST(generation_record, only_the_newest_earlier_ones_stay) {
     while (generation_stamp(std::chrono::system_clock::now()) == name) ::usleep(10'000);
   }
   std::size_t kept = 0;
-  for (const auto& entry : std::filesystem::directory_iterator(real.path() + "/generations")) kept += entry.is_directory();
+  for (const auto& entry : std::filesystem::directory_iterator(real.path() + "/generations"))
+    kept += entry.is_directory();
   EXPECT_LE(kept, static_cast<std::size_t>(kept_generations_sharing));
   EXPECT_GE(kept, 1u);
-  if (!shares_blocks(os::posix_file_system(), here.layout)) EXPECT_EQ(kept, 1u);
+  if (!shares_blocks(os::posix_file_system(), here.layout)) {
+    EXPECT_EQ(kept, 1u);
+  }
 }
 
 }  // namespace

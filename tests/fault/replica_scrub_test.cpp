@@ -112,7 +112,8 @@ TEST_F(scrub, random_bytes_of_the_log_all_found_and_repaired) {
   for (int round = 0; round < 20; ++round) {
     const std::uint64_t used = copy_->figures().wal_bytes;
     ASSERT_GT(used, 4096u);
-    damage("-wal", 8 + random_() % (used - 8));  // but the magic and version, which a reader of the header checks
+    damage("-wal",
+           8 + random_() % (used - 8));  // but the magic and version, which a reader of the header checks
     const std::vector<std::uint32_t> found = whole();
     ASSERT_FALSE(found.empty()) << round;
     ASSERT_TRUE(copy_->disown(found).ok());

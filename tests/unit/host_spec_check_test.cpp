@@ -43,7 +43,7 @@ TEST(host_spec_check, accepts_what_is_right) {
   v1::ServerSpec spec = good();
   spec.set_address("fd00::5");
   spec.set_port(65535);
-  spec.set_daily("23:59");
+  spec.set_daily("23:59 Europe/Vienna");
   spec.set_local_dir("/srv/copies/a");
   spec.set_assume_ip(true);
   spec.add_service_addresses()->set_address("10.0.0.50");
@@ -69,6 +69,7 @@ TEST(host_spec_check, names_every_violation) {
       {"server.address", [](auto& s) { s.set_address(""); }},
       {"server.port", [](auto& s) { s.set_port(65536); }},
       {"server.daily", [](auto& s) { s.set_daily("24:00"); }},
+      {"server.daily", [](auto& s) { s.set_daily("02:30 Mars/Olympus"); }},
       {"server.daily", [](auto& s) { s.set_daily("12:60"); }},
       {"server.daily", [](auto& s) { s.set_daily("3:30"); }},
       {"server.daily", [](auto& s) { s.set_daily("ab:cd"); }},

@@ -1,0 +1,156 @@
+// Daily replication of a server whose databases are at rest in between: when it comes, what it leaves in use
+// when it fails, and a takeover while one is under way.
+
+#include <fmt/core.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <ctime>
+#include <filesystem>
+#include <fstream>
+
+#include "tests/support/host/host_world.hpp"
+
+namespace understudy::test {
+namespace {
+
+using testing::Contains;
+using testing::IsEmpty;
+using testing::Not;
+
+class host_daily : public testing::Test {
+ protected:
+  void SetUp() override {
+    p1().spec.set_mode(v1::REPLICATION_MODE_WARM);
+    p1().spec.set_daily("03:00 UTC");
+    run_sql(p1().primary.database(), "create table if not exists t(x)");
+    world_.start(false);
+    ASSERT_TRUE(world_.protect()) << world_.operation();
+  }
+  world_server& p1() { return world_.server(); }
+  std::string directory() const { return world_.directory.path() + "/host/servers/p1"; }
+  std::string copy() { return directory() + "/root" + p1().primary.database(); }
+  std::string rows_of_copy() { return run_sql(copy(), "select x from t"); }
+  void add_row(const std::string& text) {
+    run_sql(p1().primary.database(), fmt::format("insert into t values('{}')", text));
+  }
+  // As if the last daily replication had been long ago: one was missed while the daemon was down.
+  void miss_one() {
+    world_.stop();
+    std::ofstream(directory() + "/daily") << "1\n";
+    world_.start(false);
+  }
+  std::vector<std::string> kinds() {
+    std::vector<std::string> all;
+    for (const auto& event : world_.host->events("p1")) all.push_back(event.kind());
+    return all;
+  }
+  std::vector<std::string> earlier_generations() {
+    std::vector<std::string> found;
+    std::error_code none;
+    for (const auto& entry : std::filesystem::directory_iterator(directory() + "/generations", none))
+      found.push_back(entry.path().string());
+    return found;
+  }
+
+  host_world world_;
+};
+
+TEST_F(host_daily, databases_are_at_rest_until_the_missed_one_is_made_up_for) {
+  add_row("yesterday");
+  ASSERT_TRUE(world_.until([&] { return world_.is("Monitoring"); }));
+  EXPECT_THAT(rows_of_copy(), Not(testing::HasSubstr("yesterday")));
+  EXPECT_EQ(world_.host->state("p1").databases(0).phase(), v1::COPY_PHASE_STOPPED);
+  EXPECT_TRUE(std::filesystem::exists(directory() + "/generation"));
+  miss_one();
+  ASSERT_TRUE(world_.until([&] { return rows_of_copy().find("yesterday") != std::string::npos; }));
+  ASSERT_TRUE(world_.until([&] { return world_.host->state("p1").status() == v1::SERVER_STATUS_OK; }));
+  EXPECT_THAT(earlier_generations(), Not(IsEmpty()));
+  EXPECT_FALSE(std::filesystem::exists(directory() + "/next/generation"));
+  // Done for this day.
+  std::int64_t done = 0;
+  ASSERT_TRUE(world_.until([&] { return (std::ifstream(directory() + "/daily") >> done) && done > 1; }));
+  add_row("today");
+  world_.stop();
+  world_.start(false);
+  ASSERT_TRUE(world_.until([&] { return world_.host->state("p1").agent_connected(); }));
+  EXPECT_THAT(rows_of_copy(), Not(testing::HasSubstr("today")));
+  EXPECT_THAT(world_.violations(), IsEmpty());
+}
+
+TEST_F(host_daily, a_damaged_primary_does_not_replace_the_good_copy) {
+  run_sql(p1().primary.database(),
+          "create table u(a, b); create index by_a on u(a); create index by_b on u(b);"
+          "insert into u values(1, 2)");
+  run_sql(p1().primary.database(),
+          "pragma writable_schema=on;"
+          "update sqlite_schema set rootpage=(select rootpage from sqlite_schema where name='by_b')"
+          " where name='by_a'");
+  miss_one();
+  ASSERT_TRUE(world_.until([&] {
+    const auto all = kinds();
+    return std::find(all.begin(), all.end(), "rolled_back") != all.end();
+  })) << world_.host->state("p1").state();
+  EXPECT_THAT(kinds(), Contains("replication_failed"));
+  EXPECT_TRUE(world_.host->state("p1").is_protected());
+  EXPECT_EQ(run_sql(copy(), "pragma integrity_check"), "ok");
+  EXPECT_EQ(run_sql(copy(), "select count(*) from sqlite_schema where name='u'"), "0");
+  // It is taken over on the good one.
+  p1().answers_pings = false;
+  p1().primary.die();
+  ASSERT_TRUE(world_.until([&] { return world_.is("StandingIn") && !p1().stand_ins().empty(); }))
+      << world_.host->state("p1").reason();
+  EXPECT_TRUE(world_.until([&] { return rows_of_copy().find("stand-in") != std::string::npos; }));
+}
+
+TEST_F(host_daily, taken_over_on_the_last_generation_while_one_is_made) {
+  add_row("unseen");
+  world_.stop();
+  std::ofstream(directory() + "/daily") << "1\n";
+  p1().primary.set_reachable(false);
+  world_.start(false);
+  ASSERT_TRUE(world_.until([&] {
+    return world_.host->state("p1").status() == v1::SERVER_STATUS_REPLICATING;
+  })) << world_.host->state("p1").state();
+  p1().answers_pings = false;
+  p1().primary.die();
+  ASSERT_TRUE(world_.until([&] { return world_.is("StandingIn") && !p1().stand_ins().empty(); }))
+      << world_.host->state("p1").reason();
+  EXPECT_TRUE(world_.until([&] { return rows_of_copy().find("stand-in") != std::string::npos; }));
+  EXPECT_THAT(rows_of_copy(), Not(testing::HasSubstr("unseen")));
+  EXPECT_THAT(world_.violations(), IsEmpty());
+}
+
+TEST_F(host_daily, verify_reads_the_copy_from_the_disk_and_a_damaged_one_is_replaced) {
+  const std::string sound = run_sql(copy(), "select x from t");
+  {
+    std::fstream file(copy(), std::ios::in | std::ios::out | std::ios::binary);
+    file.seekg(4096 + 2000);
+    const char byte = static_cast<char>(file.get());
+    file.seekp(4096 + 2000);
+    file.put(static_cast<char>(byte ^ 0x55));
+  }
+  const auto asked = world_.host->command(world_.command(api::verb::verify));
+  ASSERT_TRUE(asked && asked->status.ok());
+  ASSERT_TRUE(world_.until([&] {
+    for (const auto& event : world_.host->events("p1")) {
+      if (event.kind() == "copy_diverged" && event.text().find("1 differed here") != std::string::npos)
+        return true;
+    }
+    return false;
+  }));
+  ASSERT_TRUE(world_.until([&] {
+    for (const auto& operation : world_.host->operations()) {
+      if (operation.kind() == v1::OPERATION_KIND_VERIFY && operation.done()) return true;
+    }
+    return false;
+  }));
+  // A new generation brings it back.
+  ASSERT_TRUE(world_.until([&] { return earlier_generations().size() == 1; }));
+  ASSERT_TRUE(world_.until([&] { return world_.host->state("p1").status() == v1::SERVER_STATUS_OK; }));
+  EXPECT_EQ(run_sql(copy(), "pragma integrity_check"), "ok");
+  EXPECT_EQ(run_sql(copy(), "select x from t"), sound);
+}
+
+}  // namespace
+}  // namespace understudy::test
