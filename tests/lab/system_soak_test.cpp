@@ -195,7 +195,7 @@ TEST_F(system_soak, everything_at_once) {
         break;
       case 6:
         ++done["verified"];
-        (void)site->ctl({"verify", "primary", "--no-wait", "--yes"});
+        (void)site->ctl({"verify", "primary", "--no-wait"});
         break;
       default:
         ++done["caught up"];
@@ -220,7 +220,7 @@ TEST_F(system_soak, everything_at_once) {
   const auto last = look_at(copy);
   ASSERT_TRUE(last);
   EXPECT_GE(last->second, rows.committed());
-  const ctl_result verified = site->ctl({"verify", "primary", "--yes"}, seconds{120});
+  const ctl_result verified = site->ctl({"verify", "primary"}, seconds{120});
   EXPECT_TRUE(verified) << verified.output << verified.error;
   EXPECT_THAT(verified.output + verified.error, testing::HasSubstr("none differed here"));
   EXPECT_FALSE(site->event("copy_diverged")) << site->event("copy_diverged")->text();
