@@ -218,6 +218,7 @@ std::vector<v1::CopyStatus> replication::databases() const {
     v1::CopyStatus status = lane->status();
     if (spec_.mode() == v1::REPLICATION_MODE_WARM && !lane->running()) {
       status.clear_behind();
+      status.clear_behind_since();
       if (copying) {
         status.set_phase(v1::COPY_PHASE_COPYING);
         status.set_reason(daily.reason);
