@@ -111,6 +111,7 @@ void supervisor::start(supervisor_actor::pointer self, const supervisor_surround
       server::step_runner::parts{.fs = around_->fs,
                                  .capture = around_->capture,
                                  .agent = *link_,
+                                 .past = &around_->past,
                                  .data_dir = around_->data_dir,
                                  .host_name = around_->host_name},
       spec_, settings_,
@@ -216,6 +217,7 @@ void supervisor::on_conflict(const std::string& address, const std::string& mac)
 
 void supervisor::on_settings(const v1::Settings& settings) {
   settings_ = settings;
+  worker_->post([runner = runner_, settings] { runner->keep_history(settings); });
   policy::event event = policy::happened(event_kind::settings_changed);
   event.configured = options_of(spec_, settings_);
   happen(std::move(event));

@@ -12,6 +12,10 @@ namespace understudy::api {
 class board;
 }
 
+namespace understudy::server {
+class histories;
+}
+
 namespace understudy::actors {
 
 // What every supervisor shares. All of it outlives the supervisors.
@@ -20,6 +24,7 @@ struct supervisor_surroundings {
   capture::capture_engine& capture;
   network::prober& prober;
   api::board& board;
+  server::histories& past;
   journal_actor journal;
   arbiter_actor arbiter;
   self_health_actor health;

@@ -14,6 +14,7 @@
 
 #include "agent-failover/actors/command_events.hpp"
 #include "agent-failover/actors/journal.hpp"
+#include "agent-failover/actors/restorer.hpp"
 #include "agent-failover/actors/self_health.hpp"
 #include "agent-failover/actors/slot_arbiter.hpp"
 #include "agent-failover/api/unavailable.hpp"
@@ -21,6 +22,7 @@
 #include "agent-failover/policy/codec.hpp"
 #include "agent-failover/policy/status.hpp"
 #include "agent-failover/policy/table.hpp"
+#include "agent-failover/server/histories.hpp"
 #include "agent-primary/capture/capture_engine.hpp"
 #include "common/actor/actor_config.hpp"
 #include "common/log/log.hpp"
@@ -72,6 +74,8 @@ class root::parts {
   std::unique_ptr<sqlite::file_system_vfs> vfs;
   std::unique_ptr<network::prober> prober;
   std::unique_ptr<capture::capture_engine> capture;
+  std::unique_ptr<server::histories> past;
+  std::unique_ptr<restorer> restores;
   std::unique_ptr<supervisor_surroundings> around;
   std::mutex samples_mutex;
   std::map<std::string, supervisor_actor> by_target;
@@ -135,11 +139,16 @@ absl::Status root::open() {
     board_.publish(std::move(shown));
   });
 
+  parts_->past = std::make_unique<server::histories>(fs, options_.data_dir);
+  parts_->restores = std::make_unique<restorer>(fs, board_, *parts_->past,
+                                                [this](const std::string& path) { return owner_of(path); });
+
   auto around = std::make_unique<supervisor_surroundings>(supervisor_surroundings{
       .fs = fs,
       .capture = *parts_->capture,
       .prober = *parts_->prober,
       .board = board_,
+      .past = *parts_->past,
       .journal = spawn_journal(parts_->system, store_, board_),
       .arbiter = spawn_slot_arbiter(parts_->system, board_),
       .health = spawn_self_health(parts_->system, *parts_->prober, board_),
@@ -192,6 +201,7 @@ root::~root() {
   }
   for (const auto& name : names) end(name);
   if (!parts_) return;
+  parts_->restores.reset();
   parts_->prober.reset();
   if (parts_->around) {
     for (auto handle : {caf::actor_cast<caf::actor>(parts_->around->arbiter),
@@ -393,6 +403,39 @@ absl::Status root::update_server(const v1::ServerSpec& given) {
   return stored;
 }
 
+api::command_result root::restore(const api::restore_request& request) {
+  return parts_->restores->restore(request);
+}
+
+bool root::cancel(const std::string& operation) {
+  return parts_->restores->cancel(operation);
+}
+
+absl::StatusOr<std::vector<v1::DatabaseHistory>> root::history(const std::string& server) {
+  UNDERSTUDY_RETURN_IF_ERROR(find(server).status());
+  v1::ServerSpec spec;
+  {
+    std::lock_guard lock(mutex_);
+    spec = specs_[server];
+  }
+  return parts_->past->list(spec);
+}
+
+// Whose copy or state a path is in, in words.
+std::string root::owner_of(const std::string& path) const {
+  boost::system::error_code error;
+  const auto inside = [&](const std::string& directory) {
+    const auto real = boost::filesystem::canonical(directory, error);
+    return path.starts_with((error ? directory : real.string()) + "/");
+  };
+  std::lock_guard lock(mutex_);
+  for (const auto& [name, spec] : specs_) {
+    if (inside(server::copy_layout(options_.data_dir, spec).directory()))
+      return fmt::format("the copy of {}", name);
+  }
+  return inside(options_.data_dir) ? "this daemon's own data" : "";
+}
+
 // Two copies never share a directory, nor lie in each other's.
 absl::Status root::check_directory(const v1::ServerSpec& spec) const {
   const std::string own = server::copy_layout(options_.data_dir, spec).directory() + "/";
@@ -426,12 +469,16 @@ absl::Status root::remove_server(const std::string& name, bool delete_copy) {
   caf::anon_send(parts_->around->arbiter, atom::release_v, name);
   board_.remove(name);
   log::info(name, "removed");
-  if (!delete_copy) return absl::OkStatus();
+  if (!delete_copy) {
+    parts_->past->forget(name);
+    return absl::OkStatus();
+  }
+  parts_->past->drop(spec);
   // What we made there and nothing else: the directory may be the operator's own.
   const std::string directory = server::copy_layout(options_.data_dir, spec).directory();
   boost::system::error_code error;
   for (const char* below :
-       {"/root", "/db", "/set-aside", "/run", "/.understudy-staging", "/.understudy-trash"}) {
+       {"/root", "/db", "/history", "/set-aside", "/run", "/.understudy-staging", "/.understudy-trash"}) {
     boost::filesystem::remove_all(directory + below, error);
     if (error)
       return absl::InternalError(fmt::format("{}{} is not deleted: {}", directory, below, error.message()));

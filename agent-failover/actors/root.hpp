@@ -34,6 +34,9 @@ class root final : public api::control {
   api::board& board() { return board_; }
 
   api::command_result run(const api::command& request) override;
+  api::command_result restore(const api::restore_request& request) override;
+  bool cancel(const std::string& operation) override;
+  absl::StatusOr<std::vector<v1::DatabaseHistory>> history(const std::string& server) override;
   absl::Status add_server(const v1::ServerSpec& spec) override;
   absl::Status update_server(const v1::ServerSpec& spec) override;
   absl::Status remove_server(const std::string& name, bool delete_copy) override;
@@ -59,6 +62,7 @@ class root final : public api::control {
   absl::StatusOr<policy::primary_state> machine_of(const std::string& name) const;
   absl::Status may_change(const std::string& name) const;
   absl::Status check_directory(const v1::ServerSpec& spec) const;
+  std::string owner_of(const std::string& path) const;
   absl::Status end_quiet(const std::string& name);
   absl::Status respawn(const std::string& name);
   absl::Status commit(store::changes changes);

@@ -125,7 +125,7 @@ grpc::Status supervisor_service::CancelOperation(grpc::ServerContext* context,
   if (!operation)
     return rpc::to_grpc(
         absl::NotFoundError("there is no such operation; see `understudyctl operation list`"));
-  if (!operation->done()) {
+  if (!operation->done() && !control_.cancel(operation->name())) {
     command_result result = control_.run(make_plain(verb::cancel, *context, operation->server()));
     if (!result.status.ok()) return rpc::to_grpc(result.status);
     operation = board_.operation(request->name());

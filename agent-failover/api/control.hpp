@@ -42,6 +42,16 @@ struct command {
   std::optional<std::chrono::seconds> period;  // suspend, stop
 };
 
+// A past moment of a database that is wanted as a file.
+struct restore_request {
+  std::string server;
+  std::string catalog;
+  std::chrono::system_clock::time_point at;
+  std::string to;  // as the operator wrote it
+  std::string actor = "operator";
+  bool dry_run = false;
+};
+
 struct command_result {
   absl::Status status;
   std::string effect;     // what happens, or would happen, in words
@@ -54,6 +64,13 @@ class control {
 
   // Decides and, unless it is a dry run, begins. Long actions go on as operations.
   virtual command_result run(const command& request) = 0;
+
+  // The same for a past moment of a database.
+  virtual command_result restore(const restore_request& request) = 0;
+  // Ends an operation that is none of the machine's: false when it is not one of those.
+  virtual bool cancel(const std::string& operation) = 0;
+  // What of a server's databases can be restored.
+  virtual absl::StatusOr<std::vector<v1::DatabaseHistory>> history(const std::string& server) = 0;
 
   virtual absl::Status add_server(const v1::ServerSpec& spec) = 0;
   virtual absl::Status update_server(const v1::ServerSpec& spec) = 0;

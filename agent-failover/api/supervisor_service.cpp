@@ -43,8 +43,6 @@ UNDERSTUDY_UNAVAILABLE(ExportConfiguration, "the declarative configuration",
                        "use `understudyctl server show -o json`")
 UNDERSTUDY_UNAVAILABLE(ApplyConfiguration, "the declarative configuration",
                        "use `understudyctl server add` and `set`")
-UNDERSTUDY_UNAVAILABLE(RestoreDatabaseImage, "restoring a past moment",
-                       "the copy under the data directory is the newest image")
 UNDERSTUDY_UNAVAILABLE(ListDeletedFiles, "the list of deleted files", "look into the trash beside the copy")
 UNDERSTUDY_UNAVAILABLE(RestoreDeletedFile, "restoring a deleted file",
                        "copy it from the trash beside the copy")

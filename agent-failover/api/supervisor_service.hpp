@@ -1,7 +1,7 @@
 #pragma once
 
 // The Supervisor service: translates calls into control and board, and nothing else. The calls are grouped by
-// file: server_calls, status_calls, action_calls, settings_calls.
+// file: server_calls, status_calls, action_calls, settings_calls, history_calls.
 
 #include <memory>
 
@@ -54,12 +54,14 @@ class supervisor_service final : public v1::Supervisor::Service {
   UNDERSTUDY_CALL(UpdateSettings)
   UNDERSTUDY_CALL(ListAdapters)
 
+  UNDERSTUDY_CALL(ListHistory)
+  UNDERSTUDY_CALL(RestoreDatabaseImage)
+
   // Not part of this version; each says what to do instead.
   UNDERSTUDY_CALL(Rehearse)
   UNDERSTUDY_CALL(TestAlerts)
   UNDERSTUDY_CALL(ExportConfiguration)
   UNDERSTUDY_CALL(ApplyConfiguration)
-  UNDERSTUDY_CALL(RestoreDatabaseImage)
   UNDERSTUDY_CALL(ListDeletedFiles)
   UNDERSTUDY_CALL(RestoreDeletedFile)
   UNDERSTUDY_CALL(Initialize)

@@ -112,6 +112,24 @@ absl::Status set_repeated(Message* message, const FieldDescriptor* field, std::s
   return wrong(path, value, "a JSON list: [{...}, ...]");
 }
 
+// "500MiB", "2GiB", or bytes.
+absl::StatusOr<std::uint64_t> parse_bytes(std::string_view path, std::string_view value) {
+  auto number = value;
+  int shift = 0;
+  for (const auto& [unit, bits] :
+       {std::pair{std::string_view{"KiB"}, 10}, std::pair{std::string_view{"MiB"}, 20},
+        std::pair{std::string_view{"GiB"}, 30}, std::pair{std::string_view{"TiB"}, 40}}) {
+    if (!number.ends_with(unit)) continue;
+    number.remove_suffix(unit.size());
+    shift = bits;
+    break;
+  }
+  UNDERSTUDY_ASSIGN_OR_RETURN(const std::uint64_t count, parse_number<std::uint64_t>(path, number));
+  if (count > UINT64_MAX >> shift)
+    return absl::InvalidArgumentError(fmt::format("{}: \"{}\" is too much", path, value));
+  return count << shift;
+}
+
 absl::Status set_single(Message* message, const FieldDescriptor* field, std::string_view path,
                         std::string_view value) {
   const auto* reflection = message->GetReflection();
@@ -124,6 +142,11 @@ absl::Status set_single(Message* message, const FieldDescriptor* field, std::str
     case FieldDescriptor::CPPTYPE_UINT32: {
       UNDERSTUDY_ASSIGN_OR_RETURN(const auto number, parse_number<std::uint32_t>(path, value));
       reflection->SetUInt32(message, field, number);
+      return absl::OkStatus();
+    }
+    case FieldDescriptor::CPPTYPE_UINT64: {
+      UNDERSTUDY_ASSIGN_OR_RETURN(const std::uint64_t bytes, parse_bytes(path, value));
+      reflection->SetUInt64(message, field, bytes);
       return absl::OkStatus();
     }
     case FieldDescriptor::CPPTYPE_STRING:
@@ -220,7 +243,10 @@ absl::StatusOr<std::chrono::milliseconds> parse_duration(std::string_view text) 
 }
 
 absl::StatusOr<clock_time> parse_time(std::string_view text, clock_time now) {
-  if (const auto ago = parse_duration(text); ago.ok()) return now - *ago;
+  constexpr std::string_view so_long_ago = " ago";
+  auto period = text;
+  if (period.ends_with(so_long_ago)) period.remove_suffix(so_long_ago.size());
+  if (const auto ago = parse_duration(period); ago.ok()) return now - *ago;
   google::protobuf::Timestamp at;
   if (google::protobuf::util::TimeUtil::FromString(std::string{text}, &at)) return to_time(at);
   return parse_local_time(text);

@@ -21,7 +21,7 @@ namespace understudy::ctl {
 // "2h", "90s", "1h30m", "2d", "1500ms"; units ms, s, m, min, h, d. At most 10 years.
 absl::StatusOr<std::chrono::milliseconds> parse_duration(std::string_view text);
 
-// "2026-11-22T15:40:00Z", "2026-11-22 15:40[:16]" in local time, or "10m": so long before `now`.
+// "2026-11-22T15:40:00Z", "2026-11-22 15:40[:16]" in local time, or "10m", "10m ago": so long before `now`.
 absl::StatusOr<clock_time> parse_time(std::string_view text, clock_time now);
 
 // "HH:MM", 00:00 to 23:59, or "HH:MM ZONE"; "" and "none": no daily replication (returned as "").

@@ -1,10 +1,11 @@
-// restore NAME --database C --at TIME --to FILE, files NAME --deleted [--restore PATH]
+// restore NAME --database C --at TIME --to FILE, restore NAME --list, files NAME --deleted [--restore PATH]
 
 #include <fmt/core.h>
 
 #include <CLI/App.hpp>
 #include <memory>
 #include <set>
+#include <tuple>
 
 #include "agent-failover/ctl/action.hpp"
 #include "agent-failover/ctl/argument_text.hpp"
@@ -23,10 +24,40 @@ struct restore_options {
   std::string catalog;
   std::string at;
   std::string to;
+  bool list = false;
+  bool dry_run = false;
   bool wait = true;
 };
 
+verb_result list_history(session& s, const std::string& server) {
+  v1::ListHistoryRequest request;
+  request.set_server(server);
+  UNDERSTUDY_ASSIGN_OR_RETURN(const auto listed, s.ask<v1::ListHistoryResponse>(request));
+  text_table table{{"DATABASE", "FROM", "LAST CHANGE", "STATES", "SIZE", "NOTE"}};
+  for (const auto& one : listed.databases()) {
+    std::string note = one.reason();
+    if (one.behind() != 0) note += fmt::format("{}{} behind", note.empty() ? "" : "; ", one.behind());
+    table.add_row(
+        {{one.catalog()},
+         {one.available() ? time_text(one.begins_at()) : "-", one.available() ? tint::plain : tint::doubt},
+         {one.available() ? time_text(one.last_change_at()) : "-"},
+         {one.available() ? fmt::format("{}", one.states()) : "-"},
+         {bytes_text(one.bytes())},
+         {note, one.interrupted() ? tint::doubt : tint::plain}});
+  }
+  const auto how = view_of(s);
+  return show(s, listed, table.text(how.width, how.colored));
+}
+
 verb_result restore(session& s, const restore_options& o) {
+  if (o.list) return list_history(s, o.server);
+  for (const auto& [given, option, what] :
+       {std::tuple{&o.catalog, "--database", "the database"}, std::tuple{&o.at, "--at", "the moment"},
+        std::tuple{&o.to, "--to", "the file to write"}}) {
+    if (!given->empty()) continue;
+    return with_hint(absl::InvalidArgumentError(fmt::format("{} is missing: say {}", option, what)),
+                     fmt::format("see what can be restored: understudyctl restore {} --list", o.server));
+  }
   v1::RestoreDatabaseImageRequest request;
   request.set_server(o.server);
   request.set_catalog(o.catalog);
@@ -37,7 +68,9 @@ verb_result restore(session& s, const restore_options& o) {
   UNDERSTUDY_ASSIGN_OR_RETURN(const auto at, parse_time(o.at, std::chrono::system_clock::now()));
   const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(at.time_since_epoch()).count();
   *request.mutable_at() = google::protobuf::util::TimeUtil::MillisecondsToTimestamp(ms);
+  request.set_dry_run(o.dry_run);
   UNDERSTUDY_ASSIGN_OR_RETURN(const auto answer, s.ask<v1::RestoreDatabaseImageResponse>(request));
+  if (o.dry_run) return show(s, answer, answer.effect() + "\n");
   if (!answer.effect().empty()) s.screen().err(answer.effect() + "\n");
   return follow(s, answer.operation(), o.wait);
 }
@@ -104,11 +137,11 @@ void add_recovery_verbs(CLI::App& root, session& s) {
   auto* verb =
       root.add_subcommand("restore", "write a past moment of a database to a file on the failover host");
   add_server_name(verb, &o->server);
-  verb->add_option("--database", o->catalog, "the database")->required();
-  verb->add_option("--at", o->at,
-                   "when: 2026-11-22T15:40:00Z, \"2026-11-22 15:40\" (local), or 10m for so long ago")
-      ->required();
-  verb->add_option("--to", o->to, "the file to write, an absolute path")->required();
+  verb->add_flag("--list", o->list, "show how far back each database can be restored");
+  verb->add_option("--database", o->catalog, "the database");
+  verb->add_option("--at", o->at, "when: 2026-11-22T15:40:00Z, \"2026-11-22 15:40\" (local), or \"10m ago\"");
+  verb->add_option("--to", o->to, "the file to write, an absolute path on the failover host");
+  verb->add_flag("--dry-run", o->dry_run, "check and say what would be written");
   verb->add_flag("--wait,!--no-wait", o->wait, "wait for the end (default), or only begin");
   on(verb, s, [&s, o] { return restore(s, *o); });
 

@@ -35,6 +35,21 @@ std::uint64_t free_bytes(const std::string& directory) {
   return free > spare ? free - spare : 0;
 }
 
+absl::Status remove_logs(os::file_system& fs, const std::string& directory,
+                         const std::vector<std::string>& but) {
+  const auto held = fs.open_root(directory);
+  if (absl::IsNotFound(held.status())) return absl::OkStatus();
+  UNDERSTUDY_RETURN_IF_ERROR(held.status());
+  std::vector<std::string> names;
+  UNDERSTUDY_RETURN_IF_ERROR((*held)->list([&](const os::directory_entry& e) {
+    if (std::find(but.begin(), but.end(), e.name) == but.end()) names.push_back(e.name);
+    return true;
+  }));
+  for (const std::string& name : names)
+    UNDERSTUDY_RETURN_IF_ERROR(change_log::remove(fs, fmt::format("{}/{}", directory, name)));
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 keeper::keeper(os::file_system& fs, std::string server, std::string directory, bounds within)
@@ -44,11 +59,18 @@ keeper::keeper(os::file_system& fs, std::string server, std::string directory, b
 
 keeper::~keeper() {
   {
-    const std::lock_guard lock(mutex_);
-    stopping_ = true;
-    woken_.notify_all();
+    const std::lock_guard lock(bell_->mutex);
+    bell_->stopping = true;
+    bell_->rung.notify_all();
   }
   thread_.join();
+  for (const auto& [catalog, kept] : recorders_) kept->retire();
+}
+
+void keeper::bell::ring() {
+  const std::lock_guard lock(mutex);
+  wanted = true;
+  rung.notify_all();
 }
 
 std::shared_ptr<recorder> keeper::history_of(const std::string& catalog) {
@@ -58,20 +80,49 @@ std::shared_ptr<recorder> keeper::history_of(const std::string& catalog) {
     recorder::environment given;
     given.server = server_;
     given.catalog = catalog;
-    given.wake = [this] {
-      const std::lock_guard waking(mutex_);
-      wanted_ = true;
-      woken_.notify_all();
-    };
+    given.wake = [bell = bell_] { bell->ring(); };
     given.make_room = [this](std::uint64_t bytes) { return make_room(bytes); };
-    kept = std::make_shared<recorder>(std::move(given), [this, catalog] {
-      return change_log::open(fs_, fmt::format("{}/{}", directory_, catalog),
-                              std::clamp(within_.bytes / segments, smallest_segment, largest_segment));
-    });
-    wanted_ = true;
-    woken_.notify_all();
+    const std::uint64_t segment = std::clamp(within_.bytes / segments, smallest_segment, largest_segment);
+    kept = std::make_shared<recorder>(
+        std::move(given), [&fs = fs_, place = fmt::format("{}/{}", directory_, catalog), segment] {
+          return change_log::open(fs, place, segment);
+        });
+    bell_->ring();
   }
   return kept;
+}
+
+std::shared_ptr<recorder> keeper::find(const std::string& catalog) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = recorders_.find(catalog);
+  return found == recorders_.end() ? nullptr : found->second;
+}
+
+void keeper::set_bounds(bounds within) {
+  const std::lock_guard lock(mutex_);
+  within_ = within;
+}
+
+absl::Status keeper::retain(const std::vector<std::string>& catalogs) {
+  {
+    const std::lock_guard lock(mutex_);
+    std::erase_if(recorders_, [&](const auto& one) {
+      if (std::find(catalogs.begin(), catalogs.end(), one.first) != catalogs.end()) return false;
+      one.second->retire();
+      return true;
+    });
+  }
+  return remove_logs(fs_, directory_, catalogs);
+}
+
+absl::Status keeper::remove(os::file_system& fs, const std::string& directory) {
+  UNDERSTUDY_RETURN_IF_ERROR(remove_logs(fs, directory, {}));
+  const auto slash = directory.rfind('/');
+  const auto parent = fs.open_root(directory.substr(0, slash));
+  if (absl::IsNotFound(parent.status())) return absl::OkStatus();
+  UNDERSTUDY_RETURN_IF_ERROR(parent.status());
+  const absl::Status removed = (*parent)->remove_directory(directory.substr(slash + 1));
+  return absl::IsNotFound(removed) ? absl::OkStatus() : removed;
 }
 
 void keeper::run() {
@@ -79,9 +130,12 @@ void keeper::run() {
   for (;;) {
     std::vector<std::shared_ptr<recorder>> all;
     {
+      const std::lock_guard ringing(bell_->mutex);
+      if (bell_->stopping) return;
+      bell_->wanted = false;
+    }
+    {
       const std::lock_guard lock(mutex_);
-      if (stopping_) return;
-      wanted_ = false;
       for (const auto& [catalog, kept] : recorders_) all.push_back(kept);
     }
     auto next = tidy_at;
@@ -92,8 +146,8 @@ void keeper::run() {
       tidy();
       tidy_at = next = steady_clock::now() + tidy_every;
     }
-    std::unique_lock lock(mutex_);
-    woken_.wait_until(lock, next, [this] { return wanted_ || stopping_; });
+    std::unique_lock lock(bell_->mutex);
+    bell_->rung.wait_until(lock, next, [this] { return bell_->wanted || bell_->stopping; });
   }
 }
 
@@ -128,13 +182,15 @@ bool keeper::drop_one(const std::string& why) {
 bool keeper::make_room(std::uint64_t bytes) {
   for (;;) {
     std::uint64_t used = 0;
+    std::uint64_t most = 0;
     {
       const std::lock_guard lock(mutex_);
+      most = within_.bytes;
       for (const auto& [catalog, kept] : recorders_) {
         if (const change_log* const l = kept->records()) used += l->bytes();
       }
     }
-    const bool within = used + bytes <= within_.bytes;
+    const bool within = used + bytes <= most;
     if (within && free_bytes(directory_) >= bytes) return true;
     if (!drop_one(within ? "the disk is almost full" : "history.bytes")) return false;
   }
@@ -142,19 +198,21 @@ bool keeper::make_room(std::uint64_t bytes) {
 
 void keeper::tidy() {
   const auto now = std::chrono::system_clock::now();
-  std::vector<change_log*> logs;
+  std::vector<std::shared_ptr<recorder>> all;
+  std::chrono::seconds age{};
   {
     const std::lock_guard lock(mutex_);
-    for (const auto& [catalog, kept] : recorders_) {
-      if (change_log* const l = kept->records()) logs.push_back(l);
-    }
+    age = within_.age;
+    for (const auto& [catalog, kept] : recorders_) all.push_back(kept);
   }
-  for (change_log* const l : logs) {
+  for (const auto& kept : all) {
+    change_log* const l = kept->records();
+    if (l == nullptr) continue;
     // So that what is too old can be dropped where little is written.
-    if (l->range().newest_segment_since + within_.age / segments < now) (void)l->rotate();
+    if (l->range().newest_segment_since + age / segments < now) (void)l->rotate();
     for (;;) {
       const change_log::extent e = l->range();
-      if (e.segments < 2 || e.oldest_segment_ends_at + within_.age >= now) break;
+      if (e.segments < 2 || e.oldest_segment_ends_at + age >= now) break;
       if (!l->drop_oldest().ok()) break;
     }
   }

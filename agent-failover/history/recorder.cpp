@@ -42,6 +42,10 @@ void recorder::void_all() {
 }
 
 void recorder::push(item work) {
+  if (retired_) {
+    recording_ = false;
+    return;
+  }
   behind_ += work.transactions;
   queue_.push_back(std::make_shared<const item>(std::move(work)));
   if (given_.wake) given_.wake();
@@ -158,6 +162,15 @@ void recorder::released() {
   gap_.reset();
   recording_ = false;
   newest_image_ = {};
+}
+
+void recorder::retire() {
+  const auto reading = image_.lock();
+  image_.spoil();
+  const std::lock_guard lock(mutex_);
+  void_all();
+  retired_ = true;
+  recording_ = false;
 }
 
 void recorder::expect_interruption(std::string why) {

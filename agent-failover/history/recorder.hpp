@@ -58,6 +58,8 @@ class recorder final : public database_history,
                 std::vector<std::uint32_t> different, clock_time committed_at) override;
   void released() override;
 
+  // Nobody calls work() any more; folding goes on.
+  void retire();
   // What the next interruption, if there is one, comes from.
   void expect_interruption(std::string why);
 
@@ -154,6 +156,7 @@ class recorder final : public database_history,
   bool sync_wanted_ = false;
   std::chrono::steady_clock::time_point waited_in_vain_{};
   std::optional<std::chrono::steady_clock::time_point> lagging_since_;
+  bool retired_ = false;
   std::string expected_;  // what the next interruption comes from
   std::string failure_;   // why nothing is recorded at present
 

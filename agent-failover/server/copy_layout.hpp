@@ -6,6 +6,7 @@
 //   db/NAME_CATALOG.db              a symlink to each database, as the classic product names it
 //   generation, generations/, next/, daily   of the daily replication, see generation.hpp
 //   set-aside/...                   data of the losing side of a failback
+//   history/CATALOG/                the past of each database (agent-failover/history)
 //   run/                            pid records and output of the stand-in applications
 
 #include <string>
@@ -36,6 +37,7 @@ class copy_layout {
   std::string set_aside() const { return directory_ + "/set-aside"; }
   std::string next() const { return directory_ + "/next"; }
   std::string run() const { return directory_ + "/run"; }
+  std::string history() const { return directory_ + "/history"; }
 
   // Makes the directories and the symlinks, durably. Existing ones are kept.
   absl::Status prepare(os::file_system& fs, const v1::ServerSpec& spec) const;

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "agent-failover/history/recorder.hpp"
 #include "agent-failover/replica/guarded_copy.hpp"
 #include "common/channel/database_streams.hpp"
 #include "common/log/log.hpp"
@@ -45,12 +46,22 @@ database_lane::~database_lane() {
   stop();
 }
 
+void database_lane::keep_history(std::shared_ptr<history::recorder> history) {
+  if (history_ == history) return;
+  history_ = std::move(history);
+  if (!copy_ || released_) return;
+  stop();
+  copy_.reset();
+}
+
 absl::Status database_lane::open() {
   if (copy_) return absl::OkStatus();
   const auto slash = place_.rfind('/');
   UNDERSTUDY_ASSIGN_OR_RETURN(auto directory, fs_.open_root(place_.substr(0, slash)));
-  UNDERSTUDY_ASSIGN_OR_RETURN(auto copy,
-                              replica::database_copy::open(std::move(directory), place_.substr(slash + 1)));
+  replica::copy_options options;
+  options.observer = history_;
+  UNDERSTUDY_ASSIGN_OR_RETURN(
+      auto copy, replica::database_copy::open(std::move(directory), place_.substr(slash + 1), options));
   std::lock_guard lock(mutex_);
   copy_ = std::make_shared<replica::guarded_copy>(std::move(copy));
   exists_ = copy_->state().exists;
@@ -101,6 +112,7 @@ absl::Status database_lane::release() {
   stop();
   if (released_) return absl::OkStatus();
   UNDERSTUDY_RETURN_IF_ERROR(open());
+  if (history_) history_->expect_interruption("a stand-in ran before that");
   UNDERSTUDY_RETURN_IF_ERROR(copy_->with([](database_copy& c) { return c.prepare_for_stand_in(); }));
   released_ = true;
   return absl::OkStatus();

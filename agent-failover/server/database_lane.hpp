@@ -20,6 +20,9 @@ namespace understudy::os {
 class directory;
 class file_system;
 }  // namespace understudy::os
+namespace understudy::history {
+class recorder;
+}
 namespace understudy::replica {
 class guarded_copy;
 }
@@ -39,6 +42,9 @@ class database_lane final : public stream_lane {
   database_lane(os::file_system& fs, std::string server, std::string catalog, std::string place,
                 std::function<void()> on_change);
   ~database_lane() override;
+
+  // Who keeps the copy's past from its next opening on (an open copy is opened anew); null: nobody.
+  void keep_history(std::shared_ptr<history::recorder> history);
 
   absl::Status open() override;
   absl::Status release() override;
@@ -77,6 +83,7 @@ class database_lane final : public stream_lane {
 
   os::file_system& fs_;
   const std::string place_;
+  std::shared_ptr<history::recorder> history_;
   std::shared_ptr<replica::guarded_copy> copy_;  // changed under the mutex too, for held()
   std::atomic<bool> compare_anew_{false};
   bool released_ = false;  // to the stand-in

@@ -6,6 +6,7 @@
 #include <charconv>
 #include <utility>
 
+#include "agent-failover/history/keeper.hpp"
 #include "agent-failover/server/database_lane.hpp"
 #include "agent-failover/server/file_lane.hpp"
 #include "agent-failover/server/generation.hpp"
@@ -60,6 +61,11 @@ replication::replication(os::file_system& fs, const copy_layout& layout, const v
 
 replication::~replication() {
   stop();
+}
+
+void replication::keep_history(history::keeper* keeper) {
+  for (auto& lane : databases_)
+    lane->keep_history(keeper != nullptr ? keeper->history_of(lane->name()) : nullptr);
 }
 
 absl::Status replication::open() {

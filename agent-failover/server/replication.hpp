@@ -25,6 +25,9 @@
 namespace grpc {
 class Channel;
 }
+namespace understudy::history {
+class keeper;
+}
 namespace understudy::os {
 class file_system;
 }
@@ -48,6 +51,9 @@ class replication {
   replication(os::file_system& fs, const copy_layout& layout, const v1::ServerSpec& spec,
               std::function<void()> on_change);
   ~replication();
+
+  // Who keeps the past of the databases' copies; null: nobody.
+  void keep_history(history::keeper* keeper);
 
   // Makes the directories, makes good what a crash left of a new generation, and opens every copy that is
   // there.

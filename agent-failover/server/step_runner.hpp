@@ -32,6 +32,8 @@ class agent_connection;
 
 namespace understudy::server {
 
+class histories;
+
 // What a step needs to know of the machine's state when it begins.
 struct step_context {
   std::uint64_t serial = 0;  // grows with every step; cancel() refers to it
@@ -55,6 +57,7 @@ class step_runner {
     os::file_system& fs;
     capture::capture_engine& capture;
     link::agent_connection& agent;
+    histories* past = nullptr;  // of the copies; null: none is kept
     std::string data_dir;
     std::string host_name;
   };
@@ -66,6 +69,9 @@ class step_runner {
   };
 
   step_runner(parts given, const v1::ServerSpec& spec, const v1::Settings& settings, callbacks on);
+
+  // As the settings have it; also when they change.
+  void keep_history(const v1::Settings& settings);
 
   absl::Status open();
   step_outcome run(const step_context& context);

@@ -283,6 +283,7 @@ TEST_F(ctl_program, json_is_one_document_of_every_reading_verb) {
   host_.answers("ListApplications", v1::ListApplicationsResponse{});
   host_.answers("ListOperations", v1::ListOperationsResponse{});
   host_.answers("ListDeletedFiles", v1::ListDeletedFilesResponse{});
+  host_.answers("ListHistory", v1::ListHistoryResponse{});
   host_.answers("GetSettings", v1::GetSettingsResponse{});
   host_.answers("ListAdapters", v1::ListAdaptersResponse{});
   host_.answers("ExportConfiguration", v1::ExportConfigurationResponse{});
@@ -302,6 +303,7 @@ TEST_F(ctl_program, json_is_one_document_of_every_reading_verb) {
                                               {"application", "list", "a"},
                                               {"operation", "list"},
                                               {"files", "a", "--deleted"},
+                                              {"restore", "a", "--list"},
                                               {"settings", "list"},
                                               {"settings", "adapters"},
                                               {"export"},
@@ -319,6 +321,42 @@ TEST_F(ctl_program, json_is_one_document_of_every_reading_verb) {
   }
   // Every primitive field is there, the false and empty ones too.
   EXPECT_NE(run({"status", "-o", "json"}).out.find("\"queuePosition\": 0"), std::string::npos);
+}
+
+TEST_F(ctl_program, restore_lists_says_what_it_would_do_and_what_is_missing) {
+  v1::ListHistoryResponse past;
+  auto* one = past.add_databases();
+  one->set_catalog("ctserver");
+  one->set_available(true);
+  one->mutable_begins_at()->set_seconds(1'700'000'000);
+  one->mutable_last_change_at()->set_seconds(1'700'003'600);
+  one->set_states(42);
+  one->set_bytes(3 << 20);
+  auto* other = past.add_databases();
+  other->set_catalog("voicemail");
+  other->set_reason("a stand-in uses it");
+  host_.answers("ListHistory", past);
+  const auto listed = run({"restore", "a", "--list"});
+  EXPECT_EQ(listed.code, 0) << listed.err;
+  for (const char* word : {"ctserver", "42", "3.0 MiB", "voicemail", "a stand-in uses it"})
+    EXPECT_NE(listed.out.find(word), std::string::npos) << listed.out;
+
+  const auto incomplete = run({"restore", "a", "--database", "ctserver", "--to", "/x.db"});
+  EXPECT_EQ(incomplete.code, 2);
+  EXPECT_NE(incomplete.err.find("--at is missing"), std::string::npos) << incomplete.err;
+  EXPECT_NE(incomplete.err.find("restore a --list"), std::string::npos) << incomplete.err;
+  EXPECT_EQ(run({"restore", "a", "--database", "c", "--at", "10m", "--to", "relative.db"}).code, 2);
+
+  host_.on("RestoreDatabaseImage", [](const std::string& bytes) {
+    v1::RestoreDatabaseImageRequest asked;
+    asked.ParseFromString(bytes);
+    v1::RestoreDatabaseImageResponse said;
+    said.set_effect(asked.catalog() + " to " + asked.to() + (asked.dry_run() ? " not yet" : ""));
+    return fake_supervisor::answer{{said.SerializeAsString()}, {}, false};
+  });
+  const auto dry = run({"restore", "a", "--database", "c", "--at", "10m ago", "--to", "/x.db", "--dry-run"});
+  EXPECT_EQ(dry.code, 0) << dry.err;
+  EXPECT_EQ(dry.out, "c to /x.db not yet\n");
 }
 
 TEST_F(ctl_program, status_watch_is_ndjson_and_ends_130_on_sigint) {

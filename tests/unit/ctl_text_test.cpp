@@ -119,6 +119,7 @@ TEST(ctl_argument_text, durations) {
 TEST(ctl_argument_text, times) {
   const clock_time now{seconds{1'000'000}};
   EXPECT_EQ(*parse_time("10m", now), now - minutes{10});
+  EXPECT_EQ(*parse_time("10m ago", now), now - minutes{10});
   EXPECT_EQ(*parse_time("1970-01-01T00:00:07Z", now), clock_time{seconds{7}});
   EXPECT_TRUE(parse_time("2026-11-22 15:40", now).ok());
   EXPECT_TRUE(parse_time("2026-11-22 15:40:16", now).ok());
