@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 #include <boost/filesystem/operations.hpp>
 
+#include <algorithm>
 #include <utility>
 
 #include "agent-failover/actors/operation_tracker.hpp"
@@ -19,7 +20,10 @@
 namespace understudy::actors {
 namespace {
 
-constexpr std::size_t most_at_once = 4;  // restores: they share the disk with the copies
+constexpr std::uint64_t most_spare = 1ull
+                                     << 30;  // bytes that stay free on the disk, for copies may be on it,
+constexpr std::uint64_t spare_share = 20;    // or a twentieth of it, where that is less
+constexpr std::size_t most_at_once = 4;      // restores: they share the disk with the copies
 
 // Which state it is, so that an operator sees whether it is the one before the mistake.
 std::string in_words(const history::moment& m) {
@@ -117,6 +121,14 @@ api::command_result restorer::restore(const api::restore_request& request) {
   const std::string which = in_words(*moment);
   api::command_result result;
   result.effect = fmt::format("{} is written to {} {} ({} bytes)", request.catalog, request.to, which, bytes);
+  boost::system::error_code error;
+  const auto space = boost::filesystem::space(to->directory, error);
+  const std::uint64_t spare = std::min<std::uint64_t>(most_spare, space.capacity / spare_share);
+  if (!error && space.available < bytes + spare) {
+    return refuse(absl::ResourceExhaustedError(
+        fmt::format("{} has {} bytes free: {} are needed, and {} stay free for what else is on that disk",
+                    to->directory, space.available, bytes, spare)));
+  }
   if (request.dry_run) return result;
 
   const std::lock_guard lock(mutex_);

@@ -98,7 +98,7 @@ absl::Status recorder::record_opened(const opened_work& work, clock_time applied
     std::string why = "it is kept since then";
     if (head) {
       const std::lock_guard lock(mutex_);
-      why = expected_.empty() ? "another program changed the copy" : expected_;
+      why = expected_.empty() ? "the copy was changed from outside" : expected_;
     }
     UNDERSTUDY_RETURN_IF_ERROR(begin(now, why, head.has_value(), applied_at, applied_at));
     unpublished_ = std::move(frames);

@@ -180,7 +180,7 @@ absl::Status recorder::write_change(const change& c, const page_lists& pages, co
     }
     b.last = imaged == pages.imaged.size() && listed == pages.listed.size();
     if (b.last && written && (proof ^ *written) != c.register_after) {
-      return absl::DataLossError("another program changed the copy");
+      return absl::DataLossError("the copy was changed from outside");
     }
     UNDERSTUDY_RETURN_IF_ERROR(room_for(images.size() + block_header_bytes + 4 * (count + names)));
     UNDERSTUDY_RETURN_IF_ERROR(log_->append(b, images, compress_));
@@ -246,7 +246,7 @@ absl::Status recorder::record_replaced(const replaced_work& work, clock_time app
   }
   if (!in_step_ || work.former.combined != state_.combined || work.former.page_size != state_.page_size ||
       work.former.database_pages != state_.pages) {
-    return absl::DataLossError("another program changed the copy");
+    return absl::DataLossError("the copy was changed from outside");
   }
   change c;
   c.kind = change_kind::heal;
