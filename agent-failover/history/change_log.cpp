@@ -271,11 +271,10 @@ absl::Status change_log::begin(change what, std::string_view reason) {
 
 absl::Status change_log::append(const block& b, std::string_view images, bool compress) {
   if (!unfinished_) {
-    bool full = file_ == nullptr;
-    {
+    bool full = false;
+    if (file_ != nullptr && finished_.empty()) {
       const std::lock_guard lock(mutex_);
-      full =
-          full || (written_ + buffer_.size() >= segment_bytes_ && segments_.back().first < b.what.sequence);
+      full = written_ >= segment_bytes_ && segments_.back().first < b.what.sequence;
     }
     if (full) UNDERSTUDY_RETURN_IF_ERROR(rotate());
     if (file_ == nullptr) UNDERSTUDY_RETURN_IF_ERROR(start_segment(b.what.sequence, *last()));
@@ -284,43 +283,50 @@ absl::Status change_log::append(const block& b, std::string_view images, bool co
   buffer_ += encode_block(b, images, compress);
   unfinished_ = !b.last;
   if (b.last) finished_.push_back({b.what, change_at_, written_ + buffer_.size()});
-  return buffer_.size() >= buffer_bytes ? write_buffer() : absl::OkStatus();
+  return buffer_.size() >= buffer_bytes ? write() : absl::OkStatus();
 }
 
-absl::Status change_log::write_buffer() {
-  if (!buffer_.empty()) {
-    UNDERSTUDY_RETURN_IF_ERROR(file_->write_at(bytes_of(buffer_), written_));
-    written_ += buffer_.size();
-    buffer_.clear();
-  }
+absl::Status change_log::write() {
+  if (buffer_.empty()) return absl::OkStatus();
+  UNDERSTUDY_RETURN_IF_ERROR(file_->write_at(bytes_of(buffer_), written_));
+  written_ += buffer_.size();
+  buffer_.clear();
+  const std::lock_guard lock(mutex_);
+  segments_.back().file_bytes = written_;
+  return absl::OkStatus();
+}
+
+void change_log::show() {
+  if (finished_.empty()) return;
   const std::lock_guard lock(mutex_);
   segment& s = segments_.back();
-  s.file_bytes = written_;
-  if (finished_.empty()) return absl::OkStatus();
   for (const finished& f : finished_) note(s, f.what, f.offset);
   s.end = finished_.back().end;
   last_ = finished_.back().what;
   finished_.clear();
-  return absl::OkStatus();
 }
 
 absl::Status change_log::flush() {
-  return file_ != nullptr ? write_buffer() : absl::OkStatus();
+  UNDERSTUDY_RETURN_IF_ERROR(write());
+  show();
+  return absl::OkStatus();
 }
 
-absl::Status change_log::drop_unfinished() {
+absl::Status change_log::drop_unshown() {
+  buffer_.clear();
+  finished_.clear();
+  unfinished_ = false;
   if (file_ == nullptr) return absl::OkStatus();
-  if (unfinished_) {
-    unfinished_ = false;
-    if (change_at_ >= written_) {
-      buffer_.resize(change_at_ - written_);
-    } else {
-      buffer_.clear();
-      written_ = change_at_;
-      UNDERSTUDY_RETURN_IF_ERROR(file_->truncate(written_));
-    }
+  std::uint64_t end = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    end = segments_.back().end;
   }
-  return flush();
+  if (written_ > end) UNDERSTUDY_RETURN_IF_ERROR(file_->truncate(end));
+  written_ = end;
+  const std::lock_guard lock(mutex_);
+  segments_.back().file_bytes = end;
+  return absl::OkStatus();
 }
 
 absl::Status change_log::sync() {

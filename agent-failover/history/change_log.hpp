@@ -41,14 +41,17 @@ class change_log {
   // The state it ends with; empty: there is none.
   std::optional<change> last() const;
 
-  // Writing. A change is appended as its blocks, in order; flush() shows complete ones to readers.
+  // Writing. A change is appended as its blocks, in order. write() hands all of them to the file, show() lets
+  // readers see the complete ones, flush() does both.
   // Drops all before it, and numbers it. Durable on return. A `begin` with time_estimated is an interruption.
   absl::Status begin(change what, std::string_view reason);
   absl::Status append(const block& b, std::string_view images, bool compress);
+  absl::Status write();
+  void show();
   absl::Status flush();
-  absl::Status drop_unfinished();  // a change of which not all blocks were appended
+  absl::Status drop_unshown();
   absl::Status sync();
-  absl::Status rotate();       // ends the segment, if it has a change
+  absl::Status rotate();       // ends the segment, if it has a change; everything is shown
   absl::Status drop_oldest();  // kFailedPrecondition: the rest holds no change
   // On the disk, with what is not shown yet. Any thread.
   std::uint64_t bytes() const;
@@ -105,7 +108,6 @@ class change_log {
   // Reads blocks from `s.end` on; stops at the first that is not whole (verifying payloads where asked).
   absl::Status scan(os::file& f, std::uint64_t size, bool verify, segment& s);
   absl::Status start_segment(std::uint64_t first, const change& before);
-  absl::Status write_buffer();
   static void note(segment& s, const change& c, std::uint64_t offset);
 
   os::file_system& fs_;

@@ -140,7 +140,7 @@ void recorder::replaced(replica::observed_image former, replica::observed_image 
                         std::vector<std::uint32_t> different, clock_time committed_at) {
   const std::lock_guard lock(mutex_);
   newest_frame_ = recorded_frame_ = durable_frame_ = 0;
-  recording_ = true;
+  recording_ = !gap_;
   newest_ = {image.page_size, image.database_pages, image.combined};
   newest_image_ = image;
   push({.what = replaced_work{std::move(former), std::move(image), std::move(different), committed_at},

@@ -38,7 +38,7 @@ absl::Status recorder::record_opened(const opened_work& work, clock_time applied
     image_.set(image, {});
   }
   unpublished_.clear();
-  UNDERSTUDY_RETURN_IF_ERROR(log_->drop_unfinished());
+  UNDERSTUDY_RETURN_IF_ERROR(log_->drop_unshown());
   in_step_ = false;
   const std::optional<change> head = log_->last();
   const state now{image.page_size, image.database_pages, image.combined};

@@ -101,7 +101,7 @@ std::optional<steady_clock::time_point> recorder::work() {
     }
     if (!recorded.ok()) {
       unpublished_.clear();
-      (void)log_->drop_unfinished();
+      (void)log_->drop_unshown();
       bool gave_up = true;
       {
         const std::lock_guard lock(mutex_);
@@ -131,9 +131,11 @@ absl::Status recorder::record(const item& work) {
 }
 
 absl::Status recorder::publish(const replica::observed_image* to) {
-  UNDERSTUDY_RETURN_IF_ERROR(log_->flush());
+  UNDERSTUDY_RETURN_IF_ERROR(log_->write());
   const auto reading = image_.lock();
   UNDERSTUDY_RETURN_IF_ERROR(still_wanted());
+  // Together: a state that can be asked for is one that the image is at, or after.
+  log_->show();
   if (to != nullptr) {
     image_.set(*to, {});
     image_.heal();
@@ -287,7 +289,7 @@ absl::Status recorder::record_replaced(const replaced_work& work, clock_time app
 absl::Status recorder::begin(const state& now, std::string_view why, bool interrupted,
                              clock_time committed_at, clock_time applied_at) {
   unpublished_.clear();
-  UNDERSTUDY_RETURN_IF_ERROR(log_->drop_unfinished());
+  UNDERSTUDY_RETURN_IF_ERROR(log_->drop_unshown());
   change c;
   c.time_estimated = interrupted;
   c.committed_at = committed_at;

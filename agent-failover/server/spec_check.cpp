@@ -22,6 +22,8 @@ constexpr std::size_t name_limit = 64;          // also a directory and part of 
 constexpr std::int64_t least_interval_ms = 50;  // below this a busy host would miss its own slots
 constexpr std::int64_t largest_interval_ms = 60000;
 constexpr std::uint32_t largest_count = 1000;
+constexpr std::uint32_t most_history_hours = 24 * 366;
+constexpr std::uint64_t least_history_bytes = 16 << 20;  // less would be dropped as soon as it is written
 
 bool plain_name(std::string_view name) {
   if (name.empty() || name.size() > name_limit || name.front() == '.' || name.front() == '-') return false;
@@ -54,6 +56,13 @@ void check_ping(checker& c, const v1::PingSettings& ping, const std::string& fie
   c.require(ping.failover_count() == 0 || ping.warning_count() <= ping.failover_count(),
             field + ".warning_count",
             "must not be larger than failover_count: the warning comes before the takeover");
+}
+
+void check_history(checker& c, const v1::HistorySettings& history, const std::string& field) {
+  c.require(history.hours() <= most_history_hours, field + ".hours",
+            fmt::format("must be at most {}", most_history_hours));
+  c.require(history.bytes() == 0 || history.bytes() >= least_history_bytes, field + ".bytes",
+            fmt::format("must be at least {}, or 0", least_history_bytes));
 }
 
 }  // namespace
@@ -116,12 +125,14 @@ std::vector<violation> check(const v1::ServerSpec& spec) {
               "needs either a systemd unit or a start command");
   }
   check_ping(c, spec.ping(), "server.ping");
+  check_history(c, spec.history(), "server.history");
   return c.found;
 }
 
 std::vector<violation> check(const v1::Settings& settings) {
   checker c;
   check_ping(c, settings.ping(), "settings.ping");
+  check_history(c, settings.history(), "settings.history");
   const auto& alerts = settings.alerts();
   c.require(alerts.smtp_port() <= 65535, "settings.alerts.smtp_port", "must be at most 65535");
   if (!alerts.smtp_server().empty()) {

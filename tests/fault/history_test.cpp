@@ -353,6 +353,78 @@ TEST_F(history_copy, a_log_that_cannot_be_written_harms_nothing_and_begins_anew)
   EXPECT_EQ(test::compare_all(*kept_, {&h}), "");
 }
 
+// A recorder that nobody lets work until the test does: the copy goes on without it, and what is recorded
+// afterwards is right.
+TEST_F(history_copy, the_copy_does_not_wait_for_a_log_that_is_stuck) {
+  const test::history h = test::make_history({.transactions = 40, .seed = 8});
+  history::recorder::environment given;
+  given.server = "server";
+  given.catalog = "catalog";
+  given.wake = [] {};
+  kept_ = std::make_shared<history::recorder>(std::move(given), [this] {
+    return history::change_log::open(os::posix_file_system(), logs_, 64 << 10);
+  });
+  open();
+  heal(h, 0, heal_way::new_file);
+  (void)kept_->work();
+  const auto first = kept_->range().first;
+  for (std::size_t n = 1; n <= 5; ++n) apply(h, n);
+  commit();
+  // It is asked for, not recorded: the frames stay, and the history is whole as soon as there is time.
+  const auto begun = std::chrono::steady_clock::now();
+  ASSERT_TRUE(copy_->fold().ok());
+  EXPECT_GT(copy_->figures().wal_bytes, 1000u);
+  EXPECT_EQ(copy_->figures().fold_blocked_by, "the log of its history");
+  ASSERT_TRUE(copy_->fold().ok());
+  EXPECT_LT(std::chrono::steady_clock::now() - begun, seconds(2));
+  (void)kept_->work();
+  EXPECT_EQ(test::compare_all(*kept_, {&h}), "");
+  EXPECT_EQ(kept_->range().first, first);
+  EXPECT_EQ(kept_->range().last, first + 5);
+  ASSERT_TRUE(copy_->fold().ok());
+  EXPECT_EQ(copy_->figures().wal_bytes, 32u);
+
+  // A heal into a new file cannot wait for long, and neither can a stand-in.
+  for (const bool stand_in : {false, true}) {
+    SCOPED_TRACE(stand_in);
+    const std::size_t n = stand_in ? 20 : 6;
+    apply(h, n);
+    commit();
+    auto stale = kept_->view_of(kept_->range().first).value();
+    if (stand_in) {
+      ASSERT_TRUE(copy_->prepare_for_stand_in().ok());
+      ASSERT_TRUE(copy_->resume().ok());
+    } else {
+      heal(h, 12, heal_way::new_file);
+    }
+    // What is still there of the past must not be taken for it.
+    std::string page(h.page_size, '\0');
+    for (std::uint32_t p = 1; p <= stale->page_count(); ++p) {
+      const absl::Status read = stale->read_page(p, std::as_writable_bytes(std::span(page)));
+      if (!read.ok())
+        EXPECT_TRUE(absl::IsAborted(read)) << message_of(read);
+      else
+        EXPECT_EQ(page, test::pages_of(h, static_cast<std::size_t>(h.find(stale->combined())))[p - 1]);
+    }
+    for (std::size_t next = stand_in ? 21 : 13; next <= (stand_in ? 25u : 19u); ++next) {
+      apply(h, next);
+      commit();
+    }
+    (void)kept_->work();
+    const auto w = kept_->range();
+    ASSERT_TRUE(w.exists) << w.began_because;
+    EXPECT_TRUE(w.interrupted);
+    EXPECT_EQ(test::compare_all(*kept_, {&h}), "");
+    EXPECT_EQ(kept_->view_of(w.last).value()->combined(), copy_->state().combined);
+    for (std::size_t next = stand_in ? 26 : 0; stand_in && next <= 30; ++next) {
+      apply(h, next);
+      commit();
+      (void)kept_->work();
+    }
+    EXPECT_EQ(test::compare_all(*kept_, {&h}), "");
+  }
+}
+
 TEST_F(history_copy, damage_is_found_and_said) {
   const test::history h = test::make_history({.transactions = 60});
   start();
