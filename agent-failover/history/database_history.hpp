@@ -2,7 +2,7 @@
 
 // The past of one copy: every transaction and heal applied to it within a window, so that any moment of the
 // window can be had as a database, without a base copy and without touching the copy. Which pages a
-// transaction wrote is read out of the copy's own -wal, behind the acknowledgement; docs/adr/0013 says why.
+// transaction wrote is read out of the copy's own -wal, behind the acknowledgement; docs/adr/0014 says why.
 //
 // The log is derived data. When it cannot keep up, cannot be written, or the copy was changed by somebody
 // else, it begins anew and says so (`began_because`); it never holds up the copy.
