@@ -111,7 +111,7 @@ void supervisor::start(supervisor_actor::pointer self, const supervisor_surround
       server::step_runner::parts{.fs = around_->fs,
                                  .capture = around_->capture,
                                  .agent = *link_,
-                                 .past = &around_->past,
+                                 .past = around_->past,
                                  .data_dir = around_->data_dir,
                                  .host_name = around_->host_name},
       spec_, settings_,

@@ -24,7 +24,6 @@ struct supervisor_surroundings {
   capture::capture_engine& capture;
   network::prober& prober;
   api::board& board;
-  server::histories& past;
   journal_actor journal;
   arbiter_actor arbiter;
   self_health_actor health;
@@ -32,6 +31,7 @@ struct supervisor_surroundings {
   std::string host_name;
   // Where agents ask at their boot gate: "10.0.0.9:7200"; ":7200": at the address this host has towards them.
   std::string host_address;
+  server::histories* past = nullptr;  // null: none is kept
 };
 
 // How a supervisor begins.

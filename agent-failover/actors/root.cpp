@@ -148,13 +148,13 @@ absl::Status root::open() {
       .capture = *parts_->capture,
       .prober = *parts_->prober,
       .board = board_,
-      .past = *parts_->past,
       .journal = spawn_journal(parts_->system, store_, board_),
       .arbiter = spawn_slot_arbiter(parts_->system, board_),
       .health = spawn_self_health(parts_->system, *parts_->prober, board_),
       .data_dir = options_.data_dir,
       .host_name = options_.host_name,
       .host_address = options_.host_address,
+      .past = parts_->past.get(),
   });
   {
     std::lock_guard lock(parts_->samples_mutex);
@@ -266,7 +266,10 @@ absl::StatusOr<std::vector<api::followed_database>> root::databases_of(const std
   const auto found = specs_.find(server);
   if (found == specs_.end()) return api::no_such_server(server);
   std::vector<api::followed_database> databases;
-  for (const auto& database : found->second.databases()) databases.push_back({database.catalog(), nullptr});
+  const auto past = parts_->past->find(server);
+  for (const auto& database : found->second.databases()) {
+    databases.push_back({database.catalog(), past != nullptr ? past->find(database.catalog()) : nullptr});
+  }
   return databases;
 }
 
