@@ -51,6 +51,7 @@ void database_lane::keep_history(std::shared_ptr<history::recorder> history) {
   history_ = std::move(history);
   if (!copy_ || released_) return;
   stop();
+  const std::lock_guard lock(mutex_);
   copy_.reset();
 }
 
