@@ -4,9 +4,11 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdlib>
 
 #include "agent-primary/service/agent.hpp"
+#include "agent-primary/service/database_paths.hpp"
 #include "common/actor/exit_deadline.hpp"
 #include "common/log/log.hpp"
 #include "common/rpc/service_notice.hpp"
@@ -28,7 +30,17 @@ int check(const std::string& file) {
     fmt::print(stderr, "{}\n", message_of(config.status()));
     return exit_usage;
   }
-  fmt::print("{}: sound; {} databases, {} file trees, {} applications\n", file, config->databases.size(),
+  const service::found_databases found = service::find_databases(config->databases, {});
+  for (const auto& database : config->databases) {
+    if (service::has_wildcard(database.path)) fmt::print("{} finds at present:\n", database.path);
+  }
+  for (const auto& database : found.databases) {
+    const auto named = [&](const auto& other) { return other.path == database.path; };
+    if (std::none_of(config->databases.begin(), config->databases.end(), named))
+      fmt::print("  {}  {}\n", database.catalog, database.path);
+  }
+  for (const std::string& problem : found.problems) fmt::print("{}\n", problem);
+  fmt::print("{}: sound; {} databases, {} file trees, {} applications\n", file, found.databases.size(),
              config->files.size(), config->applications.size());
   return 0;
 }

@@ -50,7 +50,9 @@ void wait(int events, int wake, steady_clock::time_point until) {
 class capture_engine::implementation {
  public:
   implementation(capture_options options, event_queue events, os::unique_fd wake)
-      : options_(options), events_(std::move(events)), wake_(std::move(wake)) {
+      : options_(options),
+        events_(std::move(events)),
+        wake_(std::make_shared<const os::unique_fd>(std::move(wake))) {
     thread_ = std::thread([this] { run(); });
   }
 
@@ -64,7 +66,8 @@ class capture_engine::implementation {
     std::lock_guard lock(mutex_);
     auto& watcher = watchers_[path];
     if (!watcher) {
-      watcher = std::make_shared<database_watcher>(path, options_, events_, buffer_, databases_);
+      watcher = std::make_shared<database_watcher>(path, options_, events_, buffer_, databases_,
+                                                   [wake = wake_] { signal(*wake); });
       changed_ = true;
       signal();
     }
@@ -79,6 +82,11 @@ class capture_engine::implementation {
     watchers_.erase(it);
     changed_ = true;
     signal();
+  }
+
+  void hold(const std::string& path, bool on) {
+    std::lock_guard lock(mutex_);
+    if (const auto it = watchers_.find(path); it != watchers_.end()) it->second->hold(on);
   }
 
   void verify(const std::string& path) {
@@ -98,10 +106,11 @@ class capture_engine::implementation {
   bool real_time() const { return real_time_; }
 
  private:
-  void signal() {
+  static void signal(const os::unique_fd& wake) {
     const std::uint64_t one = 1;
-    [[maybe_unused]] const ssize_t written = ::write(wake_.value(), &one, sizeof one);
+    [[maybe_unused]] const ssize_t written = ::write(wake.value(), &one, sizeof one);
   }
+  void signal() { signal(*wake_); }
 
   // Takes over what add() and remove() did.
   void update(std::vector<std::shared_ptr<database_watcher>>& active) {
@@ -127,15 +136,16 @@ class capture_engine::implementation {
     std::vector<std::shared_ptr<database_watcher>> active;
     while (!stop_) {
       std::uint64_t count;
-      [[maybe_unused]] const ssize_t got = ::read(wake_.value(), &count, sizeof count);
+      [[maybe_unused]] const ssize_t got = ::read(wake_->value(), &count, sizeof count);
       update(active);
+      const auto began = steady_clock::now();
       events_.drain();
       auto next = steady_clock::now() + options_.safety_poll;
       bool scanning = false;
       bool busy = false;
       for (const auto& watcher : active) {
         const auto now = steady_clock::now();
-        if (watcher->due() <= now) watcher->step(now);
+        if (watcher->due() <= now) watcher->step(now, began);
         next = std::min(next, watcher->due());
         scanning = scanning || watcher->long_scan();
         busy = busy || watcher->busy();
@@ -145,9 +155,9 @@ class capture_engine::implementation {
       // Each write of a busy application makes an event. To be woken by each would cost both of us more than
       // the short time until the next poll is worth.
       if (busy) {
-        wait(-1, wake_.value(), std::min(next, steady_clock::now() + options_.longest_poll / 2));
+        wait(-1, wake_->value(), std::min(next, steady_clock::now() + options_.longest_poll / 2));
       } else {
-        wait(events_.descriptor(), wake_.value(), next);
+        wait(events_.descriptor(), wake_->value(), next);
       }
     }
     changed_ = true;
@@ -156,10 +166,10 @@ class capture_engine::implementation {
   }
 
   const capture_options options_;
-  event_queue events_;             // the thread's
-  std::vector<std::byte> buffer_;  // the thread's
-  std::size_t databases_ = 0;      // the thread's
-  os::unique_fd wake_;
+  event_queue events_;                               // the thread's
+  std::vector<std::byte> buffer_;                    // the thread's
+  std::size_t databases_ = 0;                        // the thread's
+  const std::shared_ptr<const os::unique_fd> wake_;  // sources may outlive the engine
   std::atomic<bool> stop_{false};
   std::atomic<bool> real_time_{false};
   mutable std::mutex mutex_;
@@ -186,6 +196,9 @@ std::shared_ptr<channel::database_source> capture_engine::add(std::string path) 
 }
 void capture_engine::remove(const std::string& path) {
   implementation_->remove(path);
+}
+void capture_engine::hold(const std::string& path, bool on) {
+  implementation_->hold(path, on);
 }
 void capture_engine::verify(const std::string& path) {
   implementation_->verify(path);

@@ -165,6 +165,13 @@ absl::StatusOr<std::unique_ptr<channel::source_subscription>> captured_image::su
   return make_subscription(std::move(queue), std::move(base), std::move(leave));
 }
 
+bool captured_image::looked_since(std::chrono::steady_clock::time_point asked) {
+  if (looked_.load() >= asked) return true;
+  look_asked_ = true;
+  wake_();
+  return false;
+}
+
 void captured_image::end_subscriptions(source_event::kind how, const std::string& reason) {
   std::vector<std::shared_ptr<transaction_queue>> ended;
   {

@@ -4,7 +4,9 @@
 // bytes lie, and who listens. This is the database_source that the channel sees.
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -30,17 +32,26 @@ using shared_fd = std::shared_ptr<const os::unique_fd>;
 class captured_image final : public channel::database_source,
                              public std::enable_shared_from_this<captured_image> {
  public:
-  explicit captured_image(std::uint64_t queue_limit_bytes) : queue_limit_bytes_(queue_limit_bytes) {}
+  // `wake` brings the capture's thread to its next turn; callable from any thread, for as long as the image
+  // lives.
+  captured_image(std::uint64_t queue_limit_bytes, std::function<void()> wake)
+      : queue_limit_bytes_(queue_limit_bytes), wake_(std::move(wake)) {}
 
   channel::source_state state() const override;
   std::vector<sqlite::page_hash> hashes(std::uint32_t first, std::uint32_t count) const override;
   std::vector<sqlite::page_hash> block_hashes(std::uint32_t first, std::uint32_t block_pages,
                                               std::uint32_t count) const override;
   absl::StatusOr<channel::page_image> read_page(std::uint32_t number) const override;
+  bool looked_since(std::chrono::steady_clock::time_point asked) override;
   absl::StatusOr<std::unique_ptr<channel::source_subscription>> subscribe() override;
 
   // --- the capture's thread ---
 
+  // Somebody waits for a look (looked_since).
+  bool look_asked() const { return look_asked_; }
+  bool take_look_asked() { return look_asked_.exchange(false); }
+  // A turn that began then found everything, and delivered it.
+  void set_looked(std::chrono::steady_clock::time_point began) { looked_ = began; }
   // No database, or one that cannot be captured. Subscribers get a gap with this reason.
   void set_unavailable(channel::source_state::phase phase, const std::string& reason);
   // Forgets everything and starts a scan of this file. Subscribers get a gap with `reason`.
@@ -108,6 +119,9 @@ class captured_image final : public channel::database_source,
   void notify_subscribers();
 
   const std::uint64_t queue_limit_bytes_;
+  const std::function<void()> wake_;
+  std::atomic<bool> look_asked_{false};
+  std::atomic<std::chrono::steady_clock::time_point> looked_{};
   mutable std::mutex
       mutex_;  // everything below; written by the capture's thread only, which reads without it
   channel::source_state state_;

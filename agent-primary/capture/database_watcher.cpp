@@ -51,13 +51,14 @@ os::unique_fd open_for_reading(const std::string& path) {
 }  // namespace
 
 database_watcher::database_watcher(std::string path, const capture_options& options, event_queue& events,
-                                   std::vector<std::byte>& buffer, const std::size_t& databases)
+                                   std::vector<std::byte>& buffer, const std::size_t& databases,
+                                   std::function<void()> wake)
     : path_(std::move(path)),
       options_(options),
       events_(events),
       buffer_(buffer),
       databases_(databases),
-      image_(std::make_shared<captured_image>(options.queue_limit_bytes)),
+      image_(std::make_shared<captured_image>(options.queue_limit_bytes, std::move(wake))),
       interval_(options.shortest_poll) {}
 
 database_watcher::~database_watcher() {
@@ -100,6 +101,9 @@ void database_watcher::drop_log() {
 void database_watcher::close_files() {
   drop_log();
   if (database_watch_ >= 0) events_.unwatch(*this, std::exchange(database_watch_, -1));
+  // The image may keep the descriptor for a while, and a lock is the descriptor's.
+  if (std::exchange(holding_, false))
+    set_lock(database_->value(), F_UNLCK, sqlite::db_shared_first, sqlite::db_shared_size);
   database_.reset();
   unverified_.clear();
 }
@@ -347,6 +351,23 @@ bool database_watcher::index_is_private() const {
          ::stat((real_path_ + "-shm").c_str(), &status) != 0 && locked_exclusively();
 }
 
+// Never SHARED alone: every open would rebuild the wal-index, and the log would never start over.
+void database_watcher::hold_or_let_go() {
+  const bool wanted = hold_wanted_ && log_ && stage_ != stage::rollback && stage_ != stage::waiting;
+  if (!wanted) {
+    if (std::exchange(holding_, false))
+      set_lock(database_->value(), F_UNLCK, sqlite::db_shared_first, sqlite::db_shared_size);
+    if (log_) log_->let_go();
+    return;
+  }
+  if (holding_ && log_->held()) return;
+  if (!log_->hold()) return;
+  // As SQLite takes it: not while somebody waits to write the file.
+  holding_ = conflicting_lock(database_->value(), F_RDLCK, sqlite::db_pending_byte, 1) == F_UNLCK &&
+             set_lock(database_->value(), F_RDLCK, sqlite::db_shared_first, sqlite::db_shared_size);
+  if (!holding_) log_->let_go();
+}
+
 bool database_watcher::locked_exclusively() const {
   return conflicting_lock(database_->value(), F_RDLCK, sqlite::db_shared_first, sqlite::db_shared_size) ==
          F_WRLCK;
@@ -358,6 +379,8 @@ bool database_watcher::follow_rollback() {
   modified_outside_ = false;
   const auto outcome =
       rollback_.turn(*image_, database_->value(), real_path_ + "-journal", options_.scan_slice, buffer_);
+  rollback_settled_ =
+      outcome == rollback_follower::result::idle || outcome == rollback_follower::result::settled;
   const bool locked = outcome == rollback_follower::result::waiting && locked_exclusively();
   if (!locked) exclusive_since_ = {};
   switch (outcome) {
@@ -498,10 +521,11 @@ void database_watcher::safety_check(time_point now) {
   if (now - private_since_ > private_limit) refuse(source_state::phase::refused, exclusive_reason);
 }
 
-database_watcher::time_point database_watcher::step(time_point now) {
+database_watcher::time_point database_watcher::step(time_point now, time_point began) {
   const bool asked = verify_asked_.exchange(false);
   verify_now_ = verify_now_ || asked;
-  if (now >= next_safety_ || asked) safety_check(now);
+  const bool look = image_->take_look_asked();
+  if (now >= next_safety_ || asked || look) safety_check(now);
   if (path_changed_) stage_ == stage::waiting ? open_database() : check_path();
   bool busy = false;
   const std::uint64_t frames_before = metrics_.frames;
@@ -514,18 +538,21 @@ database_watcher::time_point database_watcher::step(time_point now) {
     open_database();
   }
   if (stage_ == stage::scanning || stage_ == stage::following) {
+    hold_or_let_go();
     busy = follow_log();
     const bool whole = not_before_ == time_point{} && settle() && caught_up_;
     if (whole && stage_ == stage::scanning) {
       scan_turn();
       busy = busy || log_read_;
     } else if (whole && stage_ == stage::following) {
+      image_->set_looked(began);
       image_->give_up_wanted_damage();
       verify_turn();
       busy = busy || !unverified_.empty() || verify_until_ != 0;
     }
   }
   if (stage_ == stage::rollback) busy = follow_rollback();
+  if (stage_ == stage::rollback && rollback_settled_ && !scanning()) image_->set_looked(began);
   publish_metrics();
   now = steady_clock::now();
   if (busy) active_until_ = now + options_.active_for;

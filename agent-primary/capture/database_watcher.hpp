@@ -8,6 +8,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -30,19 +31,22 @@ class database_watcher final : public event_receiver {
   using time_point = std::chrono::steady_clock::time_point;
 
   // `events`, `buffer` and `databases` (how many there are) belong to the thread and outlive the watcher.
+  // `wake` brings the thread to its next turn.
   database_watcher(std::string path, const capture_options& options, event_queue& events,
-                   std::vector<std::byte>& buffer, const std::size_t& databases);
+                   std::vector<std::byte>& buffer, const std::size_t& databases, std::function<void()> wake);
   ~database_watcher() override;
 
   const std::shared_ptr<captured_image>& image() const { return image_; }
   const std::string& path() const { return path_; }
-  capture_metrics metrics() const;       // any thread
+  capture_metrics metrics() const;         // any thread
   void verify() { verify_asked_ = true; }  // any thread; the engine's thread has to be woken
 
+  void hold(bool on) { hold_wanted_ = on; }  // any thread; see capture_engine
+
   void on_event(int watch, std::uint32_t mask, std::string_view name) override;
-  // One turn, after all waiting events were delivered. Returns when the next one is due.
-  time_point step(time_point now);
-  time_point due() const { return verify_asked_ ? time_point{} : due_; }
+  // One turn, after all events were delivered that waited when it began. Returns when the next one is due.
+  time_point step(time_point now, time_point began);
+  time_point due() const { return verify_asked_ || image_->look_asked() ? time_point{} : due_; }
   // Found news lately: events may wait until it is due, which lets the kernel merge them.
   bool busy() const { return busy_turns_ > 0; }
   bool scanning() const { return image_->phase() == channel::source_state::phase::scanning; }
@@ -93,6 +97,7 @@ class database_watcher final : public event_receiver {
   bool nobody_connected() const;
   bool index_is_private() const;
   bool locked_exclusively() const;
+  void hold_or_let_go();
   void wake();
   void publish_metrics();
 
@@ -125,8 +130,9 @@ class database_watcher final : public event_receiver {
 
   std::optional<log_follower> log_;
   struct ::stat log_status_ {};
-  bool caught_up_ = true;  // this turn read all that was published
-  bool log_read_ = false;  // its beginning is read: the scan may go on
+  bool rollback_settled_ = false;  // nothing was left to compare
+  bool caught_up_ = true;          // this turn read all that was published
+  bool log_read_ = false;          // its beginning is read: the scan may go on
   time_point log_unreadable_since_{};
   time_point private_since_{};
   time_point exclusive_since_{};
@@ -143,7 +149,9 @@ class database_watcher final : public event_receiver {
   unsigned verify_failures_ = 0;
   struct ::stat damage_file_ {};  // in which damaged pages were found
   std::atomic<bool> verify_asked_{false};
-  bool verify_now_ = false;  // asked for, and to be begun
+  std::atomic<bool> hold_wanted_{false};
+  bool holding_ = false;            // SHARED on the database file
+  bool verify_now_ = false;         // asked for, and to be begun
   std::uint32_t verify_next_ = 1;   // page of the round through the whole file
   std::uint32_t verify_until_ = 0;  // to be verified without delay
   double verify_credit_ = 0;        // pages that the period allows by now

@@ -75,6 +75,7 @@ log_follower::log_follower(shared_fd log, bool born, captured_image& image, capt
 
 void log_follower::attach_index(os::unique_fd index) {
   index_ = std::move(index);
+  held_ = false;
   struct ::stat status;
   index_size_ = ::fstat(index_.value(), &status) == 0 ? status.st_size : 0;
   last_.reset();
@@ -85,12 +86,24 @@ void log_follower::attach_index(os::unique_fd index) {
 void log_follower::check_use() {
   if (!index_) return;
   const bool was = authoritative_;
-  authoritative_ = probe_index_use(index_.value()) == index_use::connected;
+  authoritative_ = held_ || probe_index_use(index_.value()) == index_use::connected;
   // A remnant was emptied and rebuilt, or will be: iChange counts from the recovery on.
   if (was != authoritative_ && (was || !born_)) {
     synchronised_ = false;
     last_.reset();
   }
+}
+
+bool log_follower::hold() {
+  if (held_ || !index_ || !set_lock(index_.value(), F_RDLCK, sqlite::shm_lock_dms, 1)) return held_;
+  // The last one may have closed meanwhile.
+  held_ = probe_index_use(index_.value()) == index_use::connected;
+  if (!held_) set_lock(index_.value(), F_UNLCK, sqlite::shm_lock_dms, 1);
+  return held_;
+}
+
+void log_follower::let_go() {
+  if (std::exchange(held_, false)) set_lock(index_.value(), F_UNLCK, sqlite::shm_lock_dms, 1);
 }
 
 bool log_follower::awaits_recovery() const {

@@ -64,6 +64,11 @@ class log_follower {
   // The application is connected (as last seen).
   bool in_use() const { return authoritative_; }
   void check_use();
+  // Keeps the wal-index alive between connections, by the lock that each of them has. Only while one has it: what
+  // nobody has open may be a remnant, and whoever opens it next must find that out. Returns whether it is held.
+  bool hold();
+  void let_go();
+  bool held() const { return held_; }
   // The wal-index says nothing, and nobody is about to fill it: until a connection recovers it from the log,
   // which each must before its first commit, what recovery would find is what is committed.
   bool awaits_recovery() const;
@@ -100,6 +105,7 @@ class log_follower {
   std::vector<std::byte>& buffer_;  // shared by all followers of the thread
   const std::chrono::milliseconds longest_pin_;
 
+  bool held_ = false;
   bool authoritative_ = false;  // a connection holds the wal-index open
   off_t index_size_ = 0;
   std::optional<sqlite::wal_index_header> last_;  // the header read last, all of it followed

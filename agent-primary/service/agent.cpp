@@ -20,6 +20,7 @@
 
 #include "agent-primary/service/agent_parts.hpp"
 #include "agent-primary/service/boot_moment.hpp"
+#include "agent-primary/service/database_keeper.hpp"
 #include "agent-primary/service/gate_client.hpp"
 #include "agent-primary/service/lease_keeper.hpp"
 #include "agent-primary/service/lease_streams.hpp"
@@ -89,6 +90,7 @@ class agent::implementation {
   std::unique_ptr<primary_agent_service> service;
   std::unique_ptr<verification_service> verification;
   std::unique_ptr<rpc::rpc_server> server;
+  std::unique_ptr<database_keeper> databases;
   std::jthread versions;
   std::mutex ready_mutex;
   std::condition_variable ready;
@@ -102,6 +104,7 @@ class agent::implementation {
   absl::Status start_applications();
   absl::Status start_file_sources();
   void start_actors();
+  void databases_changed();
   void ask_versions();
   void ask_versions_once();
 };
@@ -185,7 +188,7 @@ absl::Status agent::implementation::start_file_sources() {
     for (const inclusion_config& row : tree.include) {
       options.what.include.push_back({row.subdirectory, row.types, row.recursive, row.ignore_case});
     }
-    for (const database_config& database : parts.config.databases) {
+    for (const database_config& database : parts.databases()) {
       options.what.exclude_databases.push_back(database.path);
     }
     UNDERSTUDY_ASSIGN_OR_RETURN(std::shared_ptr<files::file_source> source,
@@ -226,6 +229,7 @@ agent::implementation::~implementation() {
     parts.streams->end();
     server->shutdown(stream_grace);
   }
+  databases.reset();
   versions = {};  // told to stop, and waited for
   parts.set_keepers(application_keeper_actor{}, lease_keeper_actor{});
   if (host) host->close();
@@ -254,6 +258,16 @@ absl::Status agent::implementation::serve() {
   options.service_names = {"understudy.v1.PrimaryAgent", "understudy.v1.DatabaseVerification"};
   UNDERSTUDY_ASSIGN_OR_RETURN(server, rpc::rpc_server::start(std::move(options)));
   return absl::OkStatus();
+}
+
+void agent::implementation::databases_changed() {
+  if (!root) return;
+  std::vector<watched_database> watched;
+  for (const database_config& database : parts.databases()) {
+    watched.emplace_back(database.catalog, parts.capture->add(database.path));
+  }
+  caf::anon_send(root, atom::change_v, std::move(watched));
+  parts.streams->changed();
 }
 
 // Version commands are the application's own programs and may be slow: asked beside everything else, and
@@ -285,7 +299,6 @@ absl::StatusOr<std::unique_ptr<agent>> agent::start(agent_config config) {
   auto own = std::make_unique<implementation>();
   own->parts.config = std::move(config);
   const agent_config& used = own->parts.config;
-  own->parts.set_databases(used.databases);
   os::file_system& fs = os::posix_file_system();
   UNDERSTUDY_RETURN_IF_ERROR(os::make_directories(fs, used.state_dir));
   UNDERSTUDY_RETURN_IF_ERROR(own->lock_state());
@@ -302,11 +315,15 @@ absl::StatusOr<std::unique_ptr<agent>> agent::start(agent_config config) {
   capture::capture_options capture;
   capture.real_time = used.real_time;
   UNDERSTUDY_ASSIGN_OR_RETURN(own->parts.capture, capture::capture_engine::start(capture));
+  own->databases =
+      std::make_unique<database_keeper>(own->parts, [own = own.get()] { own->databases_changed(); });
+  own->databases->configure(used.databases);
   UNDERSTUDY_RETURN_IF_ERROR(own->start_file_sources());
   UNDERSTUDY_RETURN_IF_ERROR(own->start_applications());
   // Before the actors, so that an address that cannot be had ends it here, before an application is touched.
   UNDERSTUDY_RETURN_IF_ERROR(own->serve());
   own->start_actors();
+  own->databases->start();
   own->ask_versions();
   own->server->set_all_serving(true);
   rpc::service_notice::status(status_line(own->parts));
@@ -329,17 +346,7 @@ absl::Status agent::reload(const agent_config& config) {
                     "(applications go on running)",
                     what));
   }
-  agent_parts& parts = implementation_->parts;
-  for (const database_config& old : parts.databases()) {
-    const auto same = [&](const database_config& d) { return d.path == old.path; };
-    if (std::none_of(config.databases.begin(), config.databases.end(), same)) parts.capture->remove(old.path);
-  }
-  parts.set_databases(config.databases);
-  std::vector<watched_database> watched;
-  for (const database_config& database : config.databases) {
-    watched.emplace_back(database.catalog, parts.capture->add(database.path));
-  }
-  caf::anon_send(implementation_->root, atom::change_v, std::move(watched));
+  implementation_->databases->configure(config.databases);
   return absl::OkStatus();
 }
 

@@ -6,6 +6,7 @@
 #include <array>
 #include <set>
 
+#include "agent-primary/service/database_paths.hpp"
 #include "common/config/toml_document.hpp"
 #include "common/rpc/listen_address.hpp"
 #include "common/status/status_macros.hpp"
@@ -65,9 +66,15 @@ void read_databases(toml_table& root, agent_config& result) {
   for (toml_table& table : root.tables("database")) {
     database_config database;
     database.catalog = table.required_text("catalog");
-    check_name(table, "catalog", database.catalog);
     table.required_text("path");
     database.path = table.path("path");
+    std::string name = database.catalog;
+    if (const std::string problem = wildcard_problem(database.path, database.catalog); !problem.empty()) {
+      table.problem("path", problem);
+    } else if (has_wildcard(database.path)) {
+      name.replace(name.find('*'), 1, "x");
+    }
+    check_name(table, "catalog", name);
     database.configuration_tables = table.texts("configuration_tables");
     if (!database.catalog.empty() && !catalogs.insert(database.catalog).second) {
       table.problem("catalog", fmt::format("two databases have the catalog \"{}\"", database.catalog));

@@ -21,7 +21,7 @@ namespace understudy::service {
 class lease_streams;
 
 struct agent_parts {
-  agent_config config;  // as started; databases are in `databases`, for they may be reloaded
+  agent_config config;  // as started; databases are in `databases`, for they may be reloaded, or found later
   std::unique_ptr<capture::capture_engine> capture;
   std::vector<std::shared_ptr<files::file_source>> file_sources;  // in the order of config.files
   std::shared_ptr<application::application_set> applications;
@@ -35,6 +35,11 @@ struct agent_parts {
   void set_databases(std::vector<database_config> databases) {
     std::lock_guard lock(mutex_);
     databases_ = std::move(databases);
+    ++databases_revision_;
+  }
+  std::uint64_t databases_revision() const {
+    std::lock_guard lock(mutex_);
+    return databases_revision_;
   }
   lease_snapshot right() const {
     std::lock_guard lock(mutex_);
@@ -77,6 +82,7 @@ struct agent_parts {
  private:
   mutable std::mutex mutex_;
   std::vector<database_config> databases_;
+  std::uint64_t databases_revision_ = 0;
   lease_snapshot right_;
   bool right_known_ = false;
   std::map<std::string, std::string> versions_;

@@ -92,6 +92,10 @@ class database_source {
   // application writes this page it may be torn or old: it counts only if it hashes as hashes() says, and is
   // to be read again otherwise. kOutOfRange past the end.
   virtual absl::StatusOr<page_image> read_page(std::uint32_t number) const = 0;
+  // Whether a look at the database that began at `asked` or later found everything that was committed before
+  // it, and delivered it to the subscriptions. False asks for such a look: come again in a few milliseconds.
+  // A source that knows each commit as it happens always has.
+  virtual bool looked_since([[maybe_unused]] std::chrono::steady_clock::time_point asked) { return true; }
   // From this very instant on: base() is the state, next() whatever commits after it. Fails unless `ready`.
   virtual absl::StatusOr<std::unique_ptr<source_subscription>> subscribe() = 0;
 };

@@ -58,6 +58,33 @@ TEST_F(agent_test, describes_what_it_protects_and_tests_databases) {
   EXPECT_EQ(stop(SIGTERM), 0) << log();
 }
 
+// A path with wildcards: what appears later is protected within a second, and described.
+TEST_F(agent_test, protects_databases_that_appear_later) {
+  query(in("main.db"), "pragma journal_mode = wal; create table t(x)");
+  std::filesystem::create_directory(in("tenants"));
+  write_config("[[database]]\ncatalog = \"tenant-*\"\npath = \"" + in("tenants/*.db") + "\"\n");
+  start();
+  EXPECT_EQ(describe().databases_size(), 1);
+  for (const std::string name : {"one", "two"}) {
+    const auto begun = std::chrono::steady_clock::now();
+    query(in("tenants/" + name + ".db"),
+          "pragma journal_mode = wal; create table t(x); insert into t values (1)");
+    ASSERT_TRUE(test::wait_until(
+        [&] {
+          const v1::DescribeResponse now = describe();
+          return std::any_of(now.databases().begin(), now.databases().end(), [&](const auto& database) {
+            return database.catalog() == "tenant-" + name &&
+                   database.status().phase() == v1::SourceStatus::PHASE_READY;
+          });
+        },
+        enough));
+    std::printf("%s: protected after %.0f ms\n", name.c_str(),
+                std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begun).count());
+  }
+  EXPECT_EQ(describe().databases_size(), 3);
+  EXPECT_EQ(stop(SIGTERM), 0) << log();
+}
+
 TEST_F(agent_test, answers_reflection_in_both_versions) {
   write_config();
   start();
