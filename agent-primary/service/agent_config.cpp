@@ -72,7 +72,7 @@ void read_databases(toml_table& root, agent_config& result) {
     if (const std::string problem = wildcard_problem(database.path, database.catalog); !problem.empty()) {
       table.problem("path", problem);
     } else if (has_wildcard(database.path)) {
-      name.replace(name.find('*'), 1, "x");
+      name[name.find('*')] = 'x';
     }
     check_name(table, "catalog", name);
     database.configuration_tables = table.texts("configuration_tables");
