@@ -78,8 +78,10 @@ void supervisor::follow_reading() {
   for (const auto& found : runner_->copies().caretaker().take_verified()) {
     reading_said_ += (reading_said_.empty() ? "" : "; ") + server::in_words(found);
     different_here = different_here || found.different_here > 0;
-    if (found.different_here > 0 || found.differs_there)
-      record(policy::notice::copy_diverged, server::in_words(found) + "; what differs is brought again");
+    if (found.different_here > 0 || found.different_there > 0)
+      record(
+          policy::notice::copy_diverged,
+          server::in_words(found) + (found.different_here > 0 ? "; what differs here is brought again" : ""));
   }
   if (!warm()) {
     compare_anew();
@@ -199,7 +201,7 @@ void supervisor::verify_finished() {
   if (operations_->kind() != v1::OPERATION_KIND_VERIFY) return;
   std::string text = reading_said_;
   if (text.empty()) text = "there is no database to compare";
-  if (!warm() && !reading_said_.empty()) text += "; equal to the primary";
+  if (!warm() && !reading_said_.empty()) text += "; equal to what the primary committed";
   if (daily_wanted_) text += "; a new copy is made";
   operations_->succeed(text);
 }

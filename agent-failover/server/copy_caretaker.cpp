@@ -42,7 +42,8 @@ std::string in_words(const verified_database& found) {
   text += " read again";
   text += found.different_here == 0 ? ", none differed here"
                                     : fmt::format(", {} differed here", found.different_here);
-  if (found.differs_there) text += ", the primary's file was not as it was last committed";
+  if (found.different_there > 0)
+    text += fmt::format(", {} of the primary's file are damaged", found.different_there);
   if (!found.problem.empty()) text += "; " + found.problem;
   return text;
 }
@@ -248,7 +249,7 @@ void copy_caretaker::ask_agent(const std::shared_ptr<grpc::Channel>& agent, std:
     return;
   }
   found.pages_there = response.pages_read();
-  found.differs_there = response.different();
+  found.different_there = response.pages_different();
 }
 
 }  // namespace understudy::server

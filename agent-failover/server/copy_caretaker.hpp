@@ -33,11 +33,11 @@ struct caretaker_options {
 // What verify() found out about one database.
 struct verified_database {
   std::string catalog;
-  std::uint64_t pages_here = 0;      // read again from the disk of this host
-  std::uint64_t different_here = 0;  // of them, not as they were received
-  std::uint64_t pages_there = 0;     // that the agent read from the primary's file
-  bool differs_there = false;        // the primary's file was not as the agent had captured it
-  std::string problem{};             // why a side could not be read; empty: both were
+  std::uint64_t pages_here = 0;       // read again from the disk of this host
+  std::uint64_t different_here = 0;   // of them, not as they were received
+  std::uint64_t pages_there = 0;      // that the agent read from the primary's file
+  std::uint64_t different_there = 0;  // pages of the primary's file that are not as they were last committed
+  std::string problem{};              // why a side could not be read; empty: both were
 };
 // "ctserver: 1024 pages here and 1024 on the primary read again, 3 differed here".
 std::string in_words(const verified_database& found);

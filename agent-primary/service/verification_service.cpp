@@ -29,14 +29,18 @@ grpc::Status verification_service::VerifyDatabase(grpc::ServerContext* context,
   parts_.capture->verify(path);
   for (;;) {
     const capture::capture_metrics now = parts_.capture->metrics(path);
-    const bool different = now.divergences != before.divergences;
-    if (different || now.verify_rounds != before.verify_rounds) {
+    if (now.verify_rounds != before.verify_rounds) {
       // In rollback-journal mode each comparison is of the whole file, and not counted page by page.
       const std::uint64_t counted = now.verified_pages - before.verified_pages;
       response->set_pages_read(counted > 0 ? counted : parts_.capture->add(path)->state().database_pages);
-      response->set_different(different);
+      response->set_pages_different(now.damaged_pages);
       return grpc::Status::OK;
     }
+    const channel::source_state source = parts_.capture->add(path)->state();
+    if (source.now == channel::source_state::phase::absent)
+      return {grpc::StatusCode::FAILED_PRECONDITION, "there is no such database file now"};
+    if (source.now == channel::source_state::phase::refused)
+      return {grpc::StatusCode::FAILED_PRECONDITION, source.reason};
     if (context->IsCancelled() || std::chrono::system_clock::now() >= context->deadline())
       return {grpc::StatusCode::DEADLINE_EXCEEDED, "the database was not read to its end in time"};
     if (!parts_.serving()) return {grpc::StatusCode::UNAVAILABLE, "the agent is starting or stopping"};
