@@ -513,6 +513,7 @@ void supervisor::publish() {
       copy.set_phase(v1::COPY_PHASE_STOPPED);
       copy.set_reason(spec_.daily().empty() ? "copied by hand" : "copied daily at " + spec_.daily());
       copy.clear_behind();
+      copy.clear_behind_since();
     }
   }
   if (machine_.owner == policy::right_owner::failover_host) {
@@ -521,6 +522,9 @@ void supervisor::publish() {
         copy.set_phase(v1::COPY_PHASE_STOPPED);
         copy.set_reason("it is the newest data");
         copy.clear_behind();
+        copy.clear_behind_since();
+        copy.clear_behind_transactions();
+        copy.clear_behind_bytes();
       }
     }
   }
@@ -531,8 +535,12 @@ void supervisor::publish() {
   // Followers are woken when something changed, not when time passed.
   v1::ServerState still = state;
   still.clear_round_trip();
-  for (auto& copy : *still.mutable_databases()) copy.clear_behind();
-  for (auto& copy : *still.mutable_files()) copy.clear_behind();
+  for (auto* copies : {still.mutable_databases(), still.mutable_files()}) {
+    for (auto& copy : *copies) {
+      copy.clear_behind();
+      copy.clear_behind_since();
+    }
+  }
   std::string serialized = still.SerializeAsString();
   if (serialized == published_) return;
   published_ = std::move(serialized);

@@ -1,5 +1,7 @@
 #include "agent-failover/api/board.hpp"
 
+#include <google/protobuf/util/time_util.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -10,6 +12,19 @@ constexpr std::size_t backlog_limit = 4096;  // updates a follower may lag behin
 constexpr std::size_t kept_events = 2000;    // for followers that resume; the history itself is in state.db
 constexpr std::size_t kept_lines = 5000;     // of the live log
 constexpr std::size_t kept_operations = 200;
+
+// A state is published when something changes; how far a copy is behind changes with time alone.
+v1::ServerState of_this_moment(v1::ServerState state) {
+  using google::protobuf::util::TimeUtil;
+  const auto now = TimeUtil::GetCurrentTime();
+  for (auto* copies : {state.mutable_databases(), state.mutable_files()}) {
+    for (auto& copy : *copies) {
+      if (copy.has_behind_since() && copy.behind_since() < now)
+        *copy.mutable_behind() = now - copy.behind_since();
+    }
+  }
+  return state;
+}
 
 }  // namespace
 
@@ -122,7 +137,7 @@ void board::publish(v1::LogLine line) {
 std::vector<v1::ServerState> board::servers() const {
   std::lock_guard lock(mutex_);
   std::vector<v1::ServerState> result;
-  for (const auto& [name, state] : servers_) result.push_back(state);
+  for (const auto& [name, state] : servers_) result.push_back(of_this_moment(state));
   return result;
 }
 
@@ -130,7 +145,7 @@ std::optional<v1::ServerState> board::server(const std::string& name) const {
   std::lock_guard lock(mutex_);
   auto found = servers_.find(name);
   if (found == servers_.end()) return std::nullopt;
-  return found->second;
+  return of_this_moment(found->second);
 }
 
 v1::HostState board::host() const {
@@ -187,7 +202,7 @@ std::shared_ptr<board::subscription> board::subscribe(subscription::filter filte
   *follower->queue_.emplace_back().mutable_host() = host_;
   for (const auto& [name, state] : servers_) {
     if (!follower->wants(name)) continue;
-    follower->states_[name] = state;
+    follower->states_[name] = of_this_moment(state);
     follower->changed_servers_.insert(name);
   }
   if (follower->filter_.after_event != 0) {

@@ -66,9 +66,25 @@ void add_pair(std::string* text, std::string_view name, const std::string& value
   if (!value.empty()) *text += fmt::format("{:<14}{}\n", name, printable(value));
 }
 
+bool connected(const v1::CopyStatus& part) {
+  return part.phase() == v1::COPY_PHASE_STREAMING || part.phase() == v1::COPY_PHASE_BEHIND ||
+         part.phase() == v1::COPY_PHASE_COPYING;
+}
+
+// Without a connection nobody knows what the copy lacks, only how old it may be.
+std::string behind_text(const v1::CopyStatus& part) {
+  if (!part.has_behind()) return part.phase() == v1::COPY_PHASE_STREAMING ? "0 s" : "-";
+  auto text = duration_text(to_milliseconds(part.behind()));
+  if (!connected(part)) return "unknown for " + text;
+  if (part.behind_transactions() > 0) text += fmt::format(", {} tx", part.behind_transactions());
+  if (part.behind_bytes() > 0) text += ", " + bytes_text(part.behind_bytes());
+  return text;
+}
+
 std::string copies_view(std::string_view title, const copies& parts, const view& how) {
   if (parts.empty()) return "";
-  text_table table{{std::string{title}, "PHASE", "BEHIND", "SIZE", "DURABLE", "HEALS", "REASON"}};
+  text_table table{
+      {std::string{title}, "PHASE", "BEHIND", "LAST CHANGE", "SIZE", "DURABLE", "HEALS", "REASON"}};
   for (const auto& part : parts) {
     auto phase = enum_text(v1::CopyPhase_descriptor(), part.phase());
     if (part.phase() == v1::COPY_PHASE_COPYING) {
@@ -77,10 +93,10 @@ std::string copies_view(std::string_view title, const copies& parts, const view&
     }
     auto reason = part.reason();
     if (reason.empty() && !part.last_heal_reason().empty()) reason = "last heal: " + part.last_heal_reason();
-    const auto behind = part.has_behind() ? duration_text(to_milliseconds(part.behind())) : "0 s";
     table.add_row({{part.name()},
                    {phase},
-                   {behind},
+                   {behind_text(part)},
+                   {part.has_durable_captured_at() ? ago_text(part.durable_captured_at(), how.now) : "-"},
                    {bytes_text(part.size_bytes())},
                    {fmt::format("{}", part.durable())},
                    {fmt::format("{}", part.heals())},
@@ -135,11 +151,16 @@ std::string behind_cell(const v1::ServerState& state) {
   const auto parts = parts_of(state);
   if (parts.empty()) return "-";
   std::chrono::milliseconds longest{0};
+  bool known = true;
+  bool any = false;
   for (const auto* part : parts) {
     if (part->phase() == v1::COPY_PHASE_UNPROTECTED) return "-";
+    any = any || part->phase() == v1::COPY_PHASE_STREAMING || part->has_behind();
+    known = known && (connected(*part) || !part->has_behind());
     if (part->has_behind()) longest = std::max(longest, to_milliseconds(part->behind()));
   }
-  return duration_text(longest);
+  if (!any) return "-";
+  return (known ? "" : "unknown for ") + duration_text(longest);
 }
 
 std::string status_table(const v1::GetStatusResponse& status, const std::string& host, const view& how) {
@@ -228,6 +249,8 @@ std::string explain_view(const v1::ExplainResponse& explained, const view& how) 
     text += printable(rest.substr(0, end)) + "\n";
     rest.remove_prefix(std::min(end + 1, rest.size()));
   }
+  text += copies_view("DATABASE", explained.state().databases(), how);
+  text += copies_view("FILES", explained.state().files(), how);
   if (explained.transitions_size() == 0) return text;
   text += fmt::format("\nFrom {} it can go on like this:\n", explained.state().state());
   text_table table{{"WHEN", "IF", "THEN", "WHY"}};

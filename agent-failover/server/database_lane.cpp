@@ -22,7 +22,8 @@ using google::protobuf::util::TimeUtil;
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
-constexpr milliseconds behind_after{2000};      // shorter than this is the ordinary way of a commit
+constexpr milliseconds behind_after{3000};      // the source says every second where it is
+constexpr milliseconds unheard_after{2500};     // of what it said: too old to count transactions by
 constexpr std::uint64_t bulk_bytes = 16 << 20;  // a heal of less does not show as a bulk copy
 
 google::protobuf::Timestamp timestamp_of(std::chrono::system_clock::time_point time) {
@@ -70,6 +71,8 @@ std::unique_ptr<stream_lane::line> database_lane::connect(const std::shared_ptr<
                if (in_step && progress_.now != streaming) log::info(server_, "{} is in step", name_);
                progress_ = progress;
                exists_ = exists_ || in_step;
+               if (progress.current_at.time_since_epoch().count() != 0)
+                 in_step_at_ = progress.current_at - progress.clock_ahead;
                if (progress.durable_captured_at.time_since_epoch().count() != 0)
                  last_durable_commit_ = std::max(last_durable_commit_, progress.durable_captured_at);
                return standing{.in_step = in_step, .drained = progress.now == drained};
@@ -131,22 +134,37 @@ v1::CopyStatus database_lane::status() const {
   }
   if (!running_) {
     describe_idle(status, exists_);
+    if (exists_) say_behind(status);
     return status;
   }
   if (progress_.now == database_progress::phase::streaming ||
       progress_.now == database_progress::phase::drained) {
-    const bool late = progress_.source_number > progress_.durable &&
-                      steady_clock::now() - progress_.last_heard > behind_after;
+    const bool late = in_step_at_ + behind_after < std::chrono::system_clock::now();
     status.set_phase(late ? v1::COPY_PHASE_BEHIND : v1::COPY_PHASE_STREAMING);
-    if (late) set_behind(status, progress_.last_heard);
+    if (late) say_behind(status);
+    if (steady_clock::now() - progress_.last_heard > unheard_after) {
+      if (late) status.set_reason("nothing is heard from the agent");
+      return status;
+    }
+    status.set_behind_transactions(progress_.source_number -
+                                   std::min(progress_.source_number, progress_.durable));
+    status.set_behind_bytes(status.behind_transactions() == 0 ? 0 : progress_.missing_bytes);
     return status;
   }
   status.set_phase(exists_ ? v1::COPY_PHASE_BEHIND : v1::COPY_PHASE_COPYING);
   status.set_reason(progress_.reason.empty() ? channel::to_string(progress_.now) : progress_.reason);
   status.set_bytes_done(progress_.done_bytes);
   status.set_bytes_total(progress_.total_bytes);
-  set_behind(status, not_in_step_since_);
+  say_behind(status);
   return status;
+}
+
+void database_lane::say_behind(v1::CopyStatus& status) const {
+  if (in_step_at_.time_since_epoch().count() != 0) {
+    set_behind(status, in_step_at_);
+  } else {
+    set_behind(status, not_in_step_since_);
+  }
 }
 
 bool database_lane::complete() const {

@@ -45,6 +45,7 @@ class database_lane final : public stream_lane {
   absl::Status ready() override { return take_back(); }
   std::unique_ptr<line> connect(const std::shared_ptr<grpc::Channel>& channel) override;
   void begun() override;
+  void say_behind(v1::CopyStatus& status) const;
 
   os::file_system& fs_;
   const std::string place_;
@@ -57,6 +58,8 @@ class database_lane final : public stream_lane {
   std::chrono::system_clock::time_point last_durable_commit_;
   std::uint64_t durable_before_ = 0;  // of earlier streams of this process
   std::uint64_t heals_before_ = 0;
+  // The copy contained everything that the primary had committed then, by our clock. Zero: not known.
+  std::chrono::system_clock::time_point in_step_at_;
 };
 
 }  // namespace understudy::server

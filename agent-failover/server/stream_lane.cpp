@@ -14,6 +14,7 @@ namespace {
 using google::protobuf::util::TimeUtil;
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
+using std::chrono::system_clock;
 
 constexpr milliseconds first_backoff{200};     // a link that flickers is met again at once
 constexpr milliseconds longest_backoff{5000};  // a broken copy or agent is not hammered
@@ -94,8 +95,16 @@ void stream_lane::describe_idle(v1::CopyStatus& status, bool complete) const {
 }
 
 void stream_lane::set_behind(v1::CopyStatus& status, steady_clock::time_point since) {
-  *status.mutable_behind() = TimeUtil::MillisecondsToDuration(
-      std::chrono::duration_cast<milliseconds>(steady_clock::now() - since).count());
+  set_behind(status, system_clock::now() -
+                         std::chrono::duration_cast<system_clock::duration>(steady_clock::now() - since));
+}
+
+void stream_lane::set_behind(v1::CopyStatus& status, system_clock::time_point since) {
+  const auto age = std::max(system_clock::now() - since, system_clock::duration{});
+  *status.mutable_behind() =
+      TimeUtil::MillisecondsToDuration(std::chrono::duration_cast<milliseconds>(age).count());
+  *status.mutable_behind_since() = TimeUtil::MillisecondsToTimestamp(
+      std::chrono::duration_cast<milliseconds>(since.time_since_epoch()).count());
 }
 
 }  // namespace understudy::server

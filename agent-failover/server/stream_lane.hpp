@@ -100,6 +100,7 @@ class stream_lane {
   // Phase, reason and `behind` of a copy whose stream does not run. Under the mutex.
   void describe_idle(v1::CopyStatus& status, bool complete) const;
   static void set_behind(v1::CopyStatus& status, std::chrono::steady_clock::time_point since);
+  static void set_behind(v1::CopyStatus& status, std::chrono::system_clock::time_point since);
 
   const std::string server_;
   const std::string name_;

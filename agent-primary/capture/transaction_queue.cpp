@@ -27,6 +27,7 @@ class queue_subscription final : public channel::source_subscription {
   channel::source_event next(std::chrono::steady_clock::time_point deadline) override {
     return queue_->next(deadline);
   }
+  std::uint64_t waiting_bytes() const override { return queue_->waiting_bytes(); }
   void set_ready_callback(std::function<void()> callback) override {
     queue_->set_ready_callback(std::move(callback));
   }
@@ -95,6 +96,11 @@ channel::source_event transaction_queue::next(std::chrono::steady_clock::time_po
     event = end_;
   }
   return event;
+}
+
+std::uint64_t transaction_queue::waiting_bytes() const {
+  std::lock_guard lock(mutex_);
+  return queued_bytes_;
 }
 
 void transaction_queue::set_ready_callback(std::function<void()> callback) {

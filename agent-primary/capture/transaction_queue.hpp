@@ -27,6 +27,7 @@ class transaction_queue {
 
   channel::source_event next(std::chrono::steady_clock::time_point deadline);
   void set_ready_callback(std::function<void()> callback);
+  std::uint64_t waiting_bytes() const;
 
  private:
   bool ready() const { return !queue_.empty() || ended_; }

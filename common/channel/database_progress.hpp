@@ -24,9 +24,12 @@ struct database_progress {
   // The copy contained everything that the source knew at this moment, by the source's clock.
   std::chrono::system_clock::time_point current_at;
   std::uint64_t source_number = 0;  // the newest transaction heard of
-  std::uint64_t heals = 0;          // completed in this stream
-  std::uint64_t restarts = 0;       // comparisons begun again in this stream: gaps, refused transactions
-  std::string reason;               // of the last heal, restart or waiting; empty: there was none
+  std::uint64_t missing_bytes = 0;  // of those after `durable`, about; as last heard of
+  // The source's clock less ours, less the way of a message.
+  std::chrono::system_clock::duration clock_ahead{};
+  std::uint64_t heals = 0;     // completed in this stream
+  std::uint64_t restarts = 0;  // comparisons begun again in this stream: gaps, refused transactions
+  std::string reason;          // of the last heal, restart or waiting; empty: there was none
   std::chrono::steady_clock::time_point last_heard;  // last message of the other end
   std::uint64_t received_bytes = 0;                  // from the other end in this stream
   std::uint64_t sent_bytes = 0;                      // to the other end in this stream

@@ -70,6 +70,8 @@ class source_subscription {
   virtual ~source_subscription() = default;
   virtual const source_state& base() const = 0;
   virtual source_event next(std::chrono::steady_clock::time_point deadline) = 0;
+  // Bytes, about, of the transactions that next() would give now.
+  virtual std::uint64_t waiting_bytes() const { return 0; }
   // Called (from the capture's thread, must be quick) whenever next() would not wait.
   virtual void set_ready_callback(std::function<void()> callback) = 0;
 };

@@ -85,7 +85,7 @@ absl::Status sink_session::receive(const v1::SourceMessage& message, moment now)
     return from_wire(message.end());
   }
   if (message.has_heartbeat()) {
-    on_heartbeat(message.heartbeat());
+    on_heartbeat(message.heartbeat(), now);
     return absl::OkStatus();
   }
   if (state_ == state::waiting_restart) return absl::OkStatus();
@@ -349,10 +349,13 @@ absl::Status sink_session::on_restart(const v1::Restart& restart, moment now) {
   return absl::OkStatus();
 }
 
-void sink_session::on_heartbeat(const v1::SourceHeartbeat& heartbeat) {
+void sink_session::on_heartbeat(const v1::SourceHeartbeat& heartbeat, moment now) {
+  progress_.clock_ahead = from_wire(heartbeat.now()) - now.wall;
   if (state_ != state::streaming && state_ != state::drained) return;
-  progress_.source_number = std::max(progress_.source_number, heartbeat.transaction());
-  if (heartbeat.transaction() == committed_) progress_.current_at = from_wire(heartbeat.now());
+  const std::uint64_t newest = std::max(heartbeat.transaction(), heartbeat.newest());
+  progress_.source_number = std::max(progress_.source_number, newest);
+  progress_.missing_bytes = heartbeat.unacknowledged_bytes();
+  if (newest == committed_) progress_.current_at = from_wire(heartbeat.now());
 }
 
 absl::Status sink_session::commit(moment) {
@@ -365,6 +368,7 @@ absl::Status sink_session::commit(moment) {
 
 void sink_session::acknowledge() {
   progress_.applied = progress_.durable = committed_;
+  if (progress_.source_number <= committed_) progress_.missing_bytes = 0;
   progress_.durable_captured_at = ended_captured_at_;
   progress_.current_at = std::max(progress_.current_at, ended_captured_at_);
   v1::Acknowledgement& out = *out_.emplace_back().mutable_acknowledgement();

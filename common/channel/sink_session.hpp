@@ -74,7 +74,7 @@ class sink_session {
   absl::Status on_in_step(const v1::InStep& in_step, moment now);
   absl::Status on_drained(const v1::SourceDrained& drained);
   absl::Status on_restart(const v1::Restart& restart, moment now);
-  void on_heartbeat(const v1::SourceHeartbeat& heartbeat);
+  void on_heartbeat(const v1::SourceHeartbeat& heartbeat, moment now);
   void say_have();
   void acknowledge();
   // Continuity is lost: forgets the part and says heal_wanted.

@@ -94,7 +94,7 @@ absl::Status source_session::receive(const v1::SinkMessage& from_sink, moment no
         return absl::InvalidArgumentError("an acknowledgement of what was not sent");
       }
       if (state_ == state::streaming && from_sink.acknowledgement().durable() > acknowledged_) failures_ = 0;
-      acknowledged_ = from_sink.acknowledgement().durable();
+      acknowledged(from_sink.acknowledgement().durable());
       progress_.durable = acknowledged_;
       progress_.applied = from_sink.acknowledgement().applied();
       progress_.durable_captured_at = from_wire(from_sink.acknowledgement().durable_captured_at());
@@ -114,15 +114,32 @@ absl::Status source_session::receive(const v1::SinkMessage& from_sink, moment no
   return absl::OkStatus();
 }
 
+void source_session::acknowledged(std::uint64_t transaction) {
+  acknowledged_ = transaction;
+  while (!unacknowledged_.empty() && unacknowledged_.front().last <= transaction) {
+    unacknowledged_bytes_ -= unacknowledged_.front().bytes;
+    unacknowledged_.pop_front();
+  }
+}
+
 void source_session::sent(std::size_t bytes, double seconds_taken) {
   progress_.sent_bytes += bytes;
   gauge_.sent(bytes, seconds_taken);
 }
 
 source_session::message_or source_session::next(moment now) {
-  wake_at_ = std::max(last_sent_ + HEARTBEAT, now.steady + milliseconds{1});
-  UNDERSTUDY_ASSIGN_OR_RETURN(message result, step(now));
-  if (!result && now.steady >= last_sent_ + HEARTBEAT) result = heartbeat(now);
+  // Also between transactions: how far behind they are, nothing else tells.
+  const auto beat_at =
+      (state_ == state::streaming ? last_heartbeat_ : std::max(last_sent_, last_heartbeat_)) + HEARTBEAT;
+  wake_at_ = std::max(beat_at, now.steady + milliseconds{1});
+  const bool due = now.steady >= beat_at;
+  message result;
+  if (due && state_ == state::streaming && !restart_wanted_) {
+    result = heartbeat(now);
+  } else {
+    UNDERSTUDY_ASSIGN_OR_RETURN(result, step(now));
+    if (!result && due) result = heartbeat(now);
+  }
   if (result) last_sent_ = now.steady;
   return result;
 }
@@ -150,6 +167,8 @@ source_session::message source_session::restart(const std::string& reason, momen
   held_.reset();
   comparison_.reset();
   outgoing_.reset();
+  unacknowledged_.clear();
+  unacknowledged_bytes_ = 0;
   to_send_.clear();
   status_sent_.reset();
   heal_reason_ = clean_text(reason);
@@ -368,7 +387,12 @@ source_session::message source_session::transaction_part(std::uint64_t number) {
     to_send_.erase(page.number);
   }
   if (outgoing_sent_ == transaction.pages.size()) {
-    if (number != 0) set_end(transaction, part.mutable_end());
+    if (number != 0) {
+      set_end(transaction, part.mutable_end());
+      const std::uint64_t size = transaction.pages.size() * std::uint64_t{page_size_};
+      unacknowledged_.push_back({.last = number, .bytes = size});
+      unacknowledged_bytes_ += size;
+    }
     contain(transaction);
     outgoing_.reset();
   }
@@ -414,6 +438,8 @@ source_session::message source_session::take_run(moment now) {
   if (run.ends_size() == 0) return std::nullopt;
   last_event_ = now.steady;
   if (!full) next_run_ = now.steady + COLLECT;
+  unacknowledged_.push_back({.last = position_, .bytes = bytes.size()});
+  unacknowledged_bytes_ += bytes.size();
   progress_.source_number = position_;
   part.set_page_size(page_size_);
   finish_part(part);
@@ -473,7 +499,12 @@ source_session::message_or source_session::stream(moment now) {
 source_session::message source_session::heartbeat(moment now) {
   v1::SourceMessage out;
   v1::SourceHeartbeat& beat = *out.mutable_heartbeat();
-  beat.set_transaction(state_ == state::streaming || state_ == state::drained ? position_ : 0);
+  last_heartbeat_ = now.steady;
+  if (state_ == state::streaming || state_ == state::drained) {
+    beat.set_transaction(position_);
+    beat.set_newest(std::max(position_, source_.state().number));
+    beat.set_unacknowledged_bytes(unacknowledged_bytes_ + subscription_->waiting_bytes());
+  }
   to_wire(now.wall, beat.mutable_now());
   return out;
 }

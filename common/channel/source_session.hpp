@@ -16,6 +16,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -104,6 +105,7 @@ class source_session {
   // Everything up to this transaction was given out to be sent.
   void contain(const captured_transaction& transaction);
   void begin_streaming();
+  void acknowledged(std::uint64_t transaction);
 
   database_source& source_;
   source_options options_;
@@ -126,6 +128,12 @@ class source_session {
   std::size_t outgoing_sent_ = 0;                      // of its pages
   std::string heal_reason_;
   std::optional<std::string> restart_wanted_;
+  struct sent_transactions {
+    std::uint64_t last = 0;
+    std::uint64_t bytes = 0;
+  };
+  std::deque<sent_transactions> unacknowledged_;  // one per message
+  std::uint64_t unacknowledged_bytes_ = 0;
 
   bool drain_wanted_ = false;
   std::uint64_t acknowledged_ = 0;
@@ -135,6 +143,7 @@ class source_session {
   std::chrono::steady_clock::time_point last_event_;     // the last transaction taken
   std::chrono::steady_clock::time_point next_run_;  // not before: what is committed meanwhile goes together
   std::chrono::steady_clock::time_point last_sent_;
+  std::chrono::steady_clock::time_point last_heartbeat_;
   std::chrono::steady_clock::time_point last_status_;
   std::optional<source_state::phase> status_sent_;
   std::chrono::steady_clock::time_point wake_at_;

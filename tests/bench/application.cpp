@@ -2,6 +2,7 @@
 
 #include <sqlite3.h>
 
+#include <filesystem>
 #include <memory>
 #include <thread>
 
@@ -44,7 +45,7 @@ void run_sql(const std::string& path, const std::string& sql) {
   must(connect(path).get(), sql);
 }
 
-application::application(const std::string& path) : database_(connect(path).release()) {
+application::application(const std::string& path) : path_(path), database_(connect(path).release()) {
   ::sqlite3_prepare_v2(database_, "INSERT INTO t(a, b) VALUES(?, randomblob(200))", -1, &insert_, nullptr);
   must(database_, "PRAGMA synchronous=OFF");
   constexpr int enough_for_a_reset = 1500;
@@ -58,6 +59,15 @@ application::application(const std::string& path) : database_(connect(path).rele
 application::~application() {
   ::sqlite3_finalize(insert_);
   ::sqlite3_close(database_);
+}
+
+bool application::checkpoint() {
+  return ::sqlite3_wal_checkpoint_v2(database_, nullptr, SQLITE_CHECKPOINT_TRUNCATE, nullptr, nullptr) ==
+         SQLITE_OK;
+}
+
+void application::truncate_log() {
+  for (int i = 0; i < 1000 && !checkpoint(); ++i) std::this_thread::sleep_for(std::chrono::milliseconds{1});
 }
 
 work_done application::run(const workload& work) {
@@ -74,12 +84,19 @@ work_done application::run(const workload& work) {
     ::sqlite3_reset(insert_);
     if (rc == SQLITE_DONE) {
       done.committed_at.push_back(clock::now());
+      if (work.truncate_every != 0 &&
+          done.committed_at.size() % static_cast<std::size_t>(work.truncate_every) == 0) {
+        ++done.checkpoints;
+        if (!checkpoint()) ++done.busy_checkpoints;
+      }
     } else if (rc == SQLITE_BUSY) {
       ++done.busy;
     } else {
       give_up(fmt::format("insert: {}", ::sqlite3_errmsg(database_)));
     }
   }
+  std::error_code gone;
+  done.log_bytes = std::filesystem::file_size(path_ + "-wal", gone);
   done.per_second = static_cast<double>(done.committed_at.size()) / (milliseconds_since(begin) / 1000);
   return done;
 }

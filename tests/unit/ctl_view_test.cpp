@@ -55,6 +55,26 @@ v1::GetStatusResponse three_servers() {
         size_bytes: 73400320
         heals: 1
         last_heal_reason: "first copy"
+        durable_captured_at { seconds: 999997 }
+        behind_transactions: 0
+        behind_bytes: 0
+      }
+      databases {
+        name: "voicemail"
+        phase: COPY_PHASE_BEHIND
+        durable: 88
+        durable_captured_at { seconds: 999990 }
+        behind { seconds: 9 }
+        behind_transactions: 120
+        behind_bytes: 2097152
+      }
+      databases {
+        name: "cdr"
+        phase: COPY_PHASE_CUT
+        durable: 7
+        durable_captured_at { seconds: 996400 }
+        behind { seconds: 120 }
+        reason: "the link is down"
       }
       files {
         name: "/var/lib/pbx/vm"
