@@ -115,6 +115,8 @@ void add_claim_rows(std::vector<row>& rows) {
           go(at(P::claiming, S::none), E::slot_denied, {}, {P::blocked},
              {F::note_reason, F::queue, F::block_busy, F::withdraw, F::tell_denied},
              "one at a time: alerted, queued, not taken over"),
+          stay(in(P::blocked), E::slot_denied, {G::queued}, {F::note_reason, F::queue},
+               "still queued: its turn is nearer, or another one has the place"),
           go(in(P::blocked), E::slot_granted,
              {G::queued, G::has_copy, G::automation_on, G::versions_agree, G::settled},
              {P::claiming, S::claim_right}, {F::got_slot, F::mark_claim}, "the place became free"),

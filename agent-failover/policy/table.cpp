@@ -65,18 +65,21 @@ const char* in_the_way(guard which) {
   }
 }
 
+// What stands in the way in the row that comes nearest: --force is worth naming only where nothing else is missing.
 std::string refusal_of(const primary_state& state, const event& what) {
   if (what.kind < event_kind::operator_suspend || what.kind > event_kind::operator_cancel) return {};
+  guard obstacle = guard::none;
   for (const row* each : rows_for(what.kind)) {
     if (!leaves(*each, state)) continue;
     for (const guard which : each->guards) {
-      if (!holds(which, state, what)) {
-        return fmt::format("{} is refused in {}: {}", to_string(what.kind), name_of(state),
-                           in_the_way(which));
-      }
+      if (holds(which, state, what)) continue;
+      if (obstacle == guard::none || obstacle == guard::force_asked) obstacle = which;
+      break;
     }
   }
-  return fmt::format("{} is not possible in {}", to_string(what.kind), name_of(state));
+  if (obstacle == guard::none)
+    return fmt::format("{} is not possible in {}", to_string(what.kind), name_of(state));
+  return fmt::format("{} is refused in {}: {}", to_string(what.kind), name_of(state), in_the_way(obstacle));
 }
 
 std::string joined(const std::vector<guard>& guards) {

@@ -267,7 +267,8 @@ struct turn {
     if (!s.lease_end) return;
     if (s.phase == gate_phase::open && !s.term_sent && now >= *s.lease_end - term_before_end) {
       s.term_sent = true;
-      s.start_wanted = true;  // with the next grant
+      // With the next grant, what this stop ends; not what an operator had stopped before.
+      s.start_wanted = s.start_wanted || !s.applications_down;
       const time_point kill_at = *s.lease_end - kill_before_end;
       const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(kill_at - now);
       act(note{"the lease runs out, and nobody renews it: stopping the applications"});

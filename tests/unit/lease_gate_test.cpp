@@ -255,6 +255,17 @@ TEST_F(lease_gate, a_lease_that_nobody_renews_stops_everything_before_its_end) {
   EXPECT_EQ(feed(grant(4, 20s, t0 + 60s)), "add 1, open, start");
 }
 
+TEST_F(lease_gate, a_lease_that_ends_does_not_undo_an_operators_stop) {
+  feed(boot(right_owner::primary, 4));
+  feed(grant(4, 20s));
+  feed(applications_changed{false});
+  feed(applications_changed{true});  // stopped by hand
+  EXPECT_EQ(feed(clock_ticked{t0 + 15s}), "close, remove 1");
+  granted later = grant(4, 20s, t0 + 60s);
+  later.start_applications = false;
+  EXPECT_EQ(feed(later), "add 1, open");
+}
+
 TEST_F(lease_gate, a_renewal_moves_the_end_and_never_back) {
   feed(boot(right_owner::primary, 4));
   feed(grant(4, 20s));

@@ -436,7 +436,7 @@ class explorer {
       next.grant_under_way = false;
       deliver(next, happened(event_kind::slot_granted));
     }
-    if (w.asked == request::asked && w.place == place_of::other) {
+    if ((w.asked == request::asked || w.asked == request::queued) && w.place == place_of::other) {
       world next = w;
       next.asked = request::queued;
       deliver(next, {.kind = event_kind::slot_denied, .position = 1});
@@ -453,9 +453,8 @@ class explorer {
     }
     if (!h.replication.has_copy && contact(w) && w.primary_runs) deliver(w, happened(event_kind::copy_done));
     if (with_.versions) {
-      for (const bool differ : {false, true}) {
+      for (const bool differ : {false, true})
         deliver(w, {.kind = event_kind::versions_compared, .differ = differ});
-      }
     }
   }
 
@@ -475,6 +474,8 @@ class explorer {
       case step_id::drain:
       case step_id::start_primary:
         return contact(w);
+      case step_id::stop_stand_in:
+        return contact(w) || h.choice != diverged_choice::keep_primary;
       case step_id::set_aside:
         return writes_allowed(w) && (!w.primary_ahead || h.choice != diverged_choice::none);
       case step_id::verify_equal:
@@ -489,7 +490,9 @@ class explorer {
       case step_id::stop_primary:
       case step_id::fence:
       case step_id::fence_again:
+      case step_id::reverse_heal:  // fences again, and waits for it
         if (contact(n)) n.agent_owns = n.primary_runs = n.leased = false;
+        n.image_whole |= n.host.doing == step_id::reverse_heal;
         break;
       case step_id::drain_primary:
         n.primary_ahead = false;
@@ -499,11 +502,12 @@ class explorer {
         if (n.host.why_acting == cause::planned && n.primary_ahead) note(finding::switchover_lost_data);
         n.stand_in_runs = n.ran = true;
         break;
-      case step_id::stop_application:
       case step_id::stop_stand_in:
+        if (n.host.choice == diverged_choice::keep_primary) n.agent_owns = n.primary_runs = n.leased = false;
+        [[fallthrough]];
+      case step_id::stop_application:
         n.stand_in_runs = false;
         break;
-      case step_id::reverse_heal:
       case step_id::drain:
         n.image_whole = true;
         break;
@@ -537,9 +541,8 @@ class explorer {
     if (!can_be_done(w) || with_.failures) {
       deliver(w, failed(doing, diverged ? failure::diverged : failure::other, ""), "step fails");
     }
-    if (with_.failures && doing == step_id::address_probe) {
+    if (with_.failures && doing == step_id::address_probe)
       deliver(w, failed(doing, failure::address_in_use, ""), "address in use");
-    }
     if (with_.failures && doing == step_id::start_application) {
       world next = w;
       perform(next);
@@ -553,10 +556,9 @@ class explorer {
                              bool force = false) {
       deliver(w, {.kind = kind, .force = force, .choice = choice});
     };
-    if (h.at == phase::standing_in || h.at == phase::conflict || h.at == phase::taking_over) {
+    if (h.at == phase::standing_in || h.at == phase::conflict || h.at == phase::taking_over)
       command(event_kind::operator_stop_failover);
-    }
-    if (h.at == phase::standing_in || h.at == phase::stood_down) {
+    if (h.at == phase::standing_in || h.at == phase::conflict || h.at == phase::stood_down) {
       for (const auto choice :
            {diverged_choice::none, diverged_choice::discard_primary, diverged_choice::keep_primary}) {
         command(event_kind::operator_failback, choice);

@@ -48,6 +48,7 @@ TEST(policy_takeover, without_a_copy_it_is_blocked_and_an_operator_is_refused) {
   p.on(force);
   EXPECT_TRUE(p.ignored);
   EXPECT_NE(p.refusal.find("no verified copy"), std::string::npos) << p.refusal;
+  EXPECT_EQ(p.refusal.find("--force"), std::string::npos) << "it would not help: " << p.refusal;
   p.on(event_kind::copy_done).on(event_kind::retry);
   EXPECT_EQ(p.name(), "Claiming");
 }
@@ -162,6 +163,11 @@ TEST(policy_takeover, a_second_failure_is_alerted_queued_and_taken_when_the_plac
   EXPECT_TRUE(p.tells(notice::second_failure));
   EXPECT_TRUE(mailed(notice::second_failure));
   EXPECT_EQ(p.state.queue_position, 2u);
+  p.on(event{.kind = event_kind::slot_denied, .position = 1, .reason = "standing in for till"});
+  EXPECT_EQ(p.name(), "Blocked(slot busy)");
+  EXPECT_EQ(p.state.queue_position, 1u) << "who was before it is gone";
+  EXPECT_NE(p.state.reason.find("till"), std::string::npos);
+  EXPECT_FALSE(p.asks(action_kind::raise)) << "told already";
   driven_primary recovered = p;
   recovered.on(event_kind::probe_ok);
   EXPECT_EQ(recovered.name(), "Monitoring");
