@@ -84,15 +84,10 @@ int run(const std::string& file, const sigset_t& signals) {
   return 0;
 }
 
-// A first copy passes the whole database through the heap, in a dozen threads: what it needed is given back,
-// instead of being kept for the next one. The application's machine has other uses for it.
+// The application's machine has other uses for memory than a heap for each of a dozen threads.
 void keep_heap_small() {
   constexpr int arenas = 2;  // glibc's default is eight per processor
-  constexpr int kept_bytes =
-      128 << 10;  // free at the heap's end; larger blocks come from the system and go back
   ::mallopt(M_ARENA_MAX, arenas);
-  ::mallopt(M_TRIM_THRESHOLD, kept_bytes);
-  ::mallopt(M_MMAP_THRESHOLD, kept_bytes);
 }
 
 }  // namespace

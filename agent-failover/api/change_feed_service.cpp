@@ -26,10 +26,11 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 using std::chrono::steady_clock;
 
-constexpr int most_readers = 16;           // each has a thread, and five bytes per page of what it follows
-constexpr milliseconds look_interval{50};  // for news of the history: a fraction of the lag that is promised
-constexpr seconds cursor_interval{10};     // between cursors alone, when nothing that was asked for happens
-constexpr seconds longest_write{30};       // of a reader that was overtaken, and holds disk space meanwhile
+constexpr int most_readers = 16;            // each has a thread, and five bytes per page of what it follows
+constexpr milliseconds look_interval{50};   // for news of the history: a fraction of the lag that is promised
+constexpr seconds cursor_interval{10};      // between cursors alone, when nothing that was asked for happens
+constexpr seconds still_there_interval{1};  // between looks whether the server and its histories are the same
+constexpr seconds longest_write{30};        // of a reader that was overtaken, and holds disk space meanwhile
 
 std::uint64_t hash_of(const std::set<std::string>& names) {
   std::uint64_t hash = 14695981039346656037u;  // FNV-1a: the same in every run and version
@@ -87,18 +88,25 @@ class patience {
 class row_feed {
  public:
   row_feed(grpc::ServerContext& call, const v1::WatchRowsRequest& request,
-           grpc::ServerWriter<v1::WatchRowsResponse>& writer)
-      : call_(call), request_(request), writer_(writer) {
+           grpc::ServerWriter<v1::WatchRowsResponse>& writer, const database_finder& find)
+      : call_(call), request_(request), writer_(writer), find_(find) {
     for (const std::string& table : request.tables()) tables_.insert(rows::lower_case(table));
     for (const int kind : request.kinds()) kinds_.insert(static_cast<v1::RowChangeKind>(kind));
   }
 
-  absl::Status run(const std::vector<followed_database>& databases) {
-    UNDERSTUDY_RETURN_IF_ERROR(open(databases));
+  absl::Status run() {
+    auto databases = find_(request_.server());
+    if (!databases.ok()) return databases.status();
+    UNDERSTUDY_RETURN_IF_ERROR(open(*databases));
     patience bounded(call_, followers_);
     patience_ = &bounded;
     auto told = steady_clock::now();
+    auto looked = told;
     while (!call_.IsCancelled()) {
+      if (steady_clock::now() - looked > still_there_interval) {
+        UNDERSTUDY_RETURN_IF_ERROR(still_there());
+        looked = steady_clock::now();
+      }
       bool any = false;
       for (std::size_t i = 0; i < followers_.size(); ++i) {
         UNDERSTUDY_ASSIGN_OR_RETURN(const bool stepped, followers_[i]->step(sink_of(catalogs_[i])));
@@ -151,12 +159,29 @@ class row_feed {
       }
       followers_.push_back(std::move(follower));
       catalogs_.push_back(database.catalog);
+      pasts_.push_back(database.past);
     }
     if (followers_.empty()) {
       return absl::NotFoundError(
           request_.catalog().empty()
               ? fmt::format("{} has no database", request_.server())
               : fmt::format("{} has no database {}", request_.server(), request_.catalog()));
+    }
+    return absl::OkStatus();
+  }
+
+  // The server may be removed meanwhile, or its databases or what is kept of them be others.
+  absl::Status still_there() const {
+    const auto databases = find_(request_.server());
+    if (!databases.ok()) return databases.status();
+    for (std::size_t i = 0; i < catalogs_.size(); ++i) {
+      const bool same = std::any_of(databases->begin(), databases->end(), [&](const followed_database& d) {
+        return d.catalog == catalogs_[i] && d.past == pasts_[i];
+      });
+      if (!same) {
+        return absl::UnavailableError(fmt::format(
+            "the configuration of {} was changed: follow again, from the last cursor", request_.server()));
+      }
     }
     return absl::OkStatus();
   }
@@ -188,10 +213,12 @@ class row_feed {
   grpc::ServerContext& call_;
   const v1::WatchRowsRequest& request_;
   grpc::ServerWriter<v1::WatchRowsResponse>& writer_;
+  const database_finder& find_;
   std::set<std::string> tables_;
   std::set<v1::RowChangeKind> kinds_;
   std::vector<std::unique_ptr<rows::row_follower>> followers_;
   std::vector<std::string> catalogs_;
+  std::vector<std::shared_ptr<history::database_history>> pasts_;
   rows::positions at_;
   rows::positions sent_;
   patience* patience_ = nullptr;
@@ -208,7 +235,7 @@ class change_feed_service final : public v1::ChangeFeed::Service {
       return rpc::to_grpc(absl::ResourceExhaustedError(
           fmt::format("{} readers follow row changes already, and no more are served", most_readers)));
     }
-    absl::Status ended = watch(*context, *request, *writer);
+    absl::Status ended = row_feed(*context, *request, *writer, find_).run();
     readers_.fetch_sub(1);
     if (ended.code() == absl::StatusCode::kOutOfRange) {
       ended = rpc::with_help(rpc::with_reason(std::move(ended), "CURSOR_EXPIRED"),
@@ -224,13 +251,6 @@ class change_feed_service final : public v1::ChangeFeed::Service {
   }
 
  private:
-  absl::Status watch(grpc::ServerContext& context, const v1::WatchRowsRequest& request,
-                     grpc::ServerWriter<v1::WatchRowsResponse>& writer) {
-    auto databases = find_(request.server());
-    if (!databases.ok()) return databases.status();
-    return row_feed(context, request, writer).run(*databases);
-  }
-
   const database_finder find_;
   std::atomic<int> readers_{0};
 };

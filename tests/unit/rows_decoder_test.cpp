@@ -166,6 +166,8 @@ std::vector<value> key_of(const change& c) {
 }
 
 void add(outcome& to, const change& c) {
+  // A virtual table has no rows of its own, and SQLite's answers here leave it out.
+  if (c.sql_before.starts_with("CREATE VIRTUAL") || c.sql_after.starts_with("CREATE VIRTUAL")) return;
   switch (c.kind) {
     case change_kind::insert:
       to.rows[c.table].insert("+ " + shown(key_of(c)) + " = " + shown(c.after->values));
@@ -275,11 +277,6 @@ outcome difference(const content& before, const content& after,
   return out;
 }
 
-// Virtual tables have no rows of their own, and only the decoder speaks of them.
-void forget_virtual(outcome& o) {
-  for (auto* names : {&o.created, &o.dropped}) names->erase("words");
-}
-
 // The first few rows that are in `a` and not in `b`.
 std::string unexpected(const outcome& a, const outcome& b) {
   std::string text;
@@ -332,13 +329,9 @@ void check_seed(std::uint64_t seed, std::size_t least_changes, std::size_t& tota
         });
     ASSERT_TRUE(status.ok()) << status << " in step " << steps;
     content after = read_all(database.connection());
-    outcome expected = difference(before, after, decoded.renamed);
-    forget_virtual(decoded);
-    forget_virtual(expected);
+    const outcome expected = difference(before, after, decoded.renamed);
     EXPECT_EQ(decoded.created, expected.created) << "step " << steps;
     EXPECT_EQ(decoded.dropped, expected.dropped) << "step " << steps;
-    for (auto* rows : {&decoded.rows, &expected.rows})
-      std::erase_if(*rows, [](auto& t) { return t.second.empty(); });
     ASSERT_EQ(unexpected(decoded, expected), "") << "decoded, but not so, in step " << steps;
     ASSERT_EQ(unexpected(expected, decoded), "") << "not decoded in step " << steps;
     before = std::move(after);

@@ -4,6 +4,7 @@
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <thread>
 
 #include "agent-failover/api/change_feed_service.hpp"
@@ -23,7 +24,7 @@ class rows_feed : public ::testing::Test {
   rows_feed()
       : service_(make_change_feed_service(
             [this](const std::string& server) -> absl::StatusOr<std::vector<followed_database>> {
-              if (server != "pbx") return absl::NotFoundError("no such server");
+              if (server != "pbx" || removed) return absl::NotFoundError("no such server");
               return std::vector<followed_database>{{"db", database.past()}, {"off", nullptr}};
             })) {
     grpc::ServerBuilder builder;
@@ -59,7 +60,7 @@ class rows_feed : public ::testing::Test {
                          message.rowid(), message.ends_transaction() ? "." : "");
     }
     ended = from.reader->Finish();
-    return fmt::format("ended {}", ended.error_code());
+    return fmt::format("ended {}", static_cast<int>(ended.error_code()));
   }
   lines next(call& from, std::size_t count) {
     lines all;
@@ -68,6 +69,7 @@ class rows_feed : public ::testing::Test {
   }
 
   rows::testing::followed_copy database;
+  std::atomic<bool> removed = false;
   std::unique_ptr<grpc::Service> service_;
   std::unique_ptr<grpc::Server> server_;
   std::unique_ptr<v1::ChangeFeed::Stub> stub_;
@@ -159,6 +161,14 @@ TEST_F(rows_feed, SaysWhatToDoWhenItCannotGoOn) {
     EXPECT_FALSE(reader->Read(&message));
     EXPECT_EQ(reader->Finish().error_code(), code);
   }
+}
+
+TEST_F(rows_feed, EndsWithTheServer) {
+  database.begin("CREATE TABLE t (x)");
+  auto live = watch("");
+  ASSERT_TRUE(live->reader->Read(&message));
+  removed = true;
+  EXPECT_EQ(next(*live), fmt::format("ended {}", static_cast<int>(grpc::StatusCode::NOT_FOUND)));
 }
 
 TEST(RowCursor, IsText) {

@@ -79,7 +79,7 @@ class speller {
       for (std::size_t j = 0; j < r.shape->stored[i]; ++j) place += !r.shape->columns[j].computed;
       // 1 and 1.0 are the same key.
       const auto* real = std::get_if<double>(&r.values[place]);
-      const bool whole = real != nullptr && std::abs(*real) < 9e18 && std::trunc(*real) == *real;
+      const bool whole = real != nullptr && *real >= -0x1p63 && *real < 0x1p63 && std::trunc(*real) == *real;
       text += spell(whole ? value(static_cast<std::int64_t>(*real)) : r.values[place]) + "|";
     }
     return text;
