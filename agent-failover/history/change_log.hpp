@@ -50,6 +50,8 @@ class change_log {
   void show();
   absl::Status flush();
   absl::Status drop_unshown();
+  // The segment would be ended now, were everything in it shown.
+  bool full() const { return file_ != nullptr && written_ + buffer_.size() >= segment_bytes_; }
   absl::Status sync();
   absl::Status rotate();       // ends the segment, if it has a change; everything is shown
   absl::Status drop_oldest();  // kFailedPrecondition: the rest holds no change

@@ -77,7 +77,8 @@ std::optional<steady_clock::time_point> recorder::work() {
     std::size_t shown = 0;
     for (std::size_t i = 0; i < items.size() && recorded.ok(); ++i) {
       recorded = record(*items[i]);
-      if (!recorded.ok() || (i + 1 < items.size() && unpublished_.size() < most_unpublished)) continue;
+      const bool more = i + 1 < items.size() && unpublished_.size() < most_unpublished && !log_->full();
+      if (!recorded.ok() || more) continue;
       recorded = publish();
       if (!recorded.ok()) break;
       const std::lock_guard lock(mutex_);
