@@ -13,6 +13,7 @@
 #include "agent-failover/replica/database_copy.hpp"
 #include "common/os/file_system.hpp"
 #include "common/sqlite/wal_format.hpp"
+#include "common/status/status_text.hpp"
 #include "tests/bench/disk_floor.hpp"
 #include "tests/bench/figure.hpp"
 #include "tests/bench/samples.hpp"
