@@ -279,17 +279,14 @@ absl::StatusOr<std::optional<v1::FilesSourceMessage>> file_source_session::next_
   v1::FileBatch batch;
   std::size_t bytes = 0;
   int counted = 0;
-  const auto finish = [&](std::size_t chunk) -> std::optional<v1::FilesSourceMessage> {
-    in_flight_.push_back({.sequence = chunk > 0 ? maker_->next_sequence() : maker_->last_sequence(),
-                          .bytes = chunk > 0 ? chunk : bytes});
-    in_flight_bytes_ += in_flight_.back().bytes;
-    progress_.bytes_done += in_flight_.back().bytes;
-    if (chunk == 0) *message.mutable_batch() = std::move(batch);
-    return std::move(message);
-  };
   if (maker_->is_uploading()) {
     v1::FileChunk& chunk = *message.mutable_chunk();
-    if (maker_->next_chunk(chunk, batch)) return finish(chunk.content().size() + change_overhead);
+    // Not in the window, for what acknowledges it comes only with the whole file: a receiver that is slow
+    // does not read, and so holds up the sending.
+    if (maker_->next_chunk(chunk, batch)) {
+      progress_.bytes_done += chunk.content().size() + change_overhead;
+      return std::optional(std::move(message));
+    }
     if (batch.changes_size() == 0) return std::optional(std::move(message));  // abandons the upload
     message.Clear();
   }
@@ -312,7 +309,11 @@ absl::StatusOr<std::optional<v1::FilesSourceMessage>> file_source_session::next_
     ++progress_.files_done;
   }
   if (batch.changes_size() == 0) return std::optional<v1::FilesSourceMessage>{};
-  return finish(0);
+  in_flight_.push_back({.sequence = maker_->last_sequence(), .bytes = bytes});
+  in_flight_bytes_ += bytes;
+  progress_.bytes_done += bytes;
+  *message.mutable_batch() = std::move(batch);
+  return std::optional(std::move(message));
 }
 
 bool file_source_session::is_quiet() const {

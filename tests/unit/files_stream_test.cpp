@@ -186,6 +186,13 @@ TEST_F(file_stream, large_files_keep_their_holes_and_grow_by_what_is_appended) {
   EXPECT_LT(pair.bytes_sent, 10'000U);
 }
 
+// More than what may be on its way unacknowledged.
+TEST_F(file_stream, a_file_larger_than_the_window_arrives) {
+  pair.write("large", std::string(48 << 20, 'l'));
+  pair.connect();
+  follow_until_same();
+}
+
 TEST_F(file_stream, a_growing_file_is_on_the_copy_while_it_is_open) {
   pair.connect();
   pair.expect_same();
