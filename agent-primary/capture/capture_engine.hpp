@@ -51,10 +51,11 @@ class capture_engine {
   // Its subscriptions end with `closed`. Nothing happens for an unknown path.
   void remove(const std::string& path);
 
-  // For an application that opens and closes its database for each request, and so deletes its log each time: from
-  // the next connection on the log is kept, by holding shared locks on the database and its wal-index as one more
-  // connection would. Until `on` is false again the main file alone is not the whole database between requests, and
-  // the application cannot leave WAL mode. Nothing happens for an unknown path.
+  // For an application that opens and closes its database for each request, and so deletes its log each time:
+  // from the next connection on the log is kept, by holding shared locks on the database and its wal-index as
+  // one more connection would, for two seconds after each sign of life. So the main file alone is not the
+  // whole database between requests, and the application cannot leave WAL mode meanwhile. Nothing happens for
+  // an unknown path.
   void hold(const std::string& path, bool on);
 
   // Compares the whole file with the hashes now; metrics().verify_rounds then grows by one, and `divergences`

@@ -30,8 +30,9 @@ constexpr auto unreadable_limit = std::chrono::seconds(2);  // a recovery of a l
 constexpr auto private_limit = std::chrono::seconds(1);
 constexpr milliseconds safety_share{
     4};  // per database: a check costs some 10 us, of 1,000 databases 0.3 % of a core
-constexpr milliseconds longest_rescan_delay{250};  // while a database keeps changing under its scan
-constexpr int saturated_turns = 16;                // with news, more than without
+constexpr std::chrono::seconds hold_after_life{2};  // the last sign of it; the log itself stays
+constexpr milliseconds longest_rescan_delay{250};   // while a database keeps changing under its scan
+constexpr int saturated_turns = 16;                 // with news, more than without
 // Of the shortest poll while saturated: 500 us, a twentieth of a usual generation's life at 40,000 commits a
 // second. Each poll takes a processor from somebody, and news that come together travel together.
 constexpr int saturated_factor = 10;
@@ -86,6 +87,7 @@ void database_watcher::publish_metrics() {
 void database_watcher::wake() {
   const auto now = steady_clock::now();
   active_until_ = now + options_.active_for;
+  hold_until_ = now + hold_after_life;
   interval_ = options_.shortest_poll;
   due_ = now;
 }
@@ -353,7 +355,12 @@ bool database_watcher::index_is_private() const {
 
 // Never SHARED alone: every open would rebuild the wal-index, and the log would never start over.
 void database_watcher::hold_or_let_go() {
-  const bool wanted = hold_wanted_ && log_ && stage_ != stage::rollback && stage_ != stage::waiting;
+  const auto now = steady_clock::now();
+  // Whoever needs the database for itself, a failback for one, finds it free when nobody has used it for a
+  // while.
+  if (holding_ && log_ && log_->others_connected()) hold_until_ = now + hold_after_life;
+  const bool wanted =
+      hold_wanted_ && log_ && now < hold_until_ && (stage_ == stage::scanning || stage_ == stage::following);
   if (!wanted) {
     if (std::exchange(holding_, false))
       set_lock(database_->value(), F_UNLCK, sqlite::db_shared_first, sqlite::db_shared_size);

@@ -150,7 +150,8 @@ class database_watcher final : public event_receiver {
   struct ::stat damage_file_ {};  // in which damaged pages were found
   std::atomic<bool> verify_asked_{false};
   std::atomic<bool> hold_wanted_{false};
-  bool holding_ = false;            // SHARED on the database file
+  bool holding_ = false;  // SHARED on the database file
+  time_point hold_until_{};
   bool verify_now_ = false;         // asked for, and to be begun
   std::uint32_t verify_next_ = 1;   // page of the round through the whole file
   std::uint32_t verify_until_ = 0;  // to be verified without delay

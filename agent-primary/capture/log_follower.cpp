@@ -102,6 +102,10 @@ bool log_follower::hold() {
   return held_;
 }
 
+bool log_follower::others_connected() const {
+  return index_ && probe_index_use(index_.value()) == index_use::connected;
+}
+
 void log_follower::let_go() {
   if (std::exchange(held_, false)) set_lock(index_.value(), F_UNLCK, sqlite::shm_lock_dms, 1);
 }

@@ -64,11 +64,13 @@ class log_follower {
   // The application is connected (as last seen).
   bool in_use() const { return authoritative_; }
   void check_use();
-  // Keeps the wal-index alive between connections, by the lock that each of them has. Only while one has it: what
-  // nobody has open may be a remnant, and whoever opens it next must find that out. Returns whether it is held.
+  // Keeps the wal-index alive between connections, by the lock that each of them has. Only while one has it:
+  // what nobody has open may be a remnant, and whoever opens it next must find that out. Returns whether it
+  // is held.
   bool hold();
   void let_go();
   bool held() const { return held_; }
+  bool others_connected() const;  // besides the hold
   // The wal-index says nothing, and nobody is about to fill it: until a connection recovers it from the log,
   // which each must before its first commit, what recovery would find is what is committed.
   bool awaits_recovery() const;

@@ -76,6 +76,7 @@ void read_databases(toml_table& root, agent_config& result) {
     }
     check_name(table, "catalog", name);
     database.configuration_tables = table.texts("configuration_tables");
+    database.hold = table.flag("hold", false);
     if (!database.catalog.empty() && !catalogs.insert(database.catalog).second) {
       table.problem("catalog", fmt::format("two databases have the catalog \"{}\"", database.catalog));
     }

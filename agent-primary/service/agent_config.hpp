@@ -16,6 +16,7 @@ struct database_config {
   std::string catalog;  // names it on the wire and in file names
   std::string path;
   std::vector<std::string> configuration_tables;
+  bool hold = false;  // keep its log between the connections of an application that opens it for each request
   friend bool operator==(const database_config&, const database_config&) = default;
 };
 

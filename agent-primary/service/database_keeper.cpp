@@ -78,6 +78,7 @@ void database_keeper::look(bool keep) {
   if (found.databases == before) return;
   for (const database_config& database : found.databases) {
     parts_.capture->add(database.path);
+    parts_.capture->hold(database.path, database.hold);
     if (!before.empty() && !known.contains(database.path))
       log::info(database.catalog, "found {}", database.path);
   }

@@ -23,7 +23,6 @@ constexpr milliseconds SOURCE_POLL{50};  // while the source is not ready
 // which is some ten wake-ups in four threads; a commit after a pause leaves at once.
 constexpr std::chrono::microseconds COLLECT{500};
 constexpr int RUN_TRANSACTIONS = 1024;    // in one message: those of a batch of 1 KiB pages
-constexpr milliseconds LOOK_POLL{2};      // while a drain waits for the source to have looked
 constexpr milliseconds REREAD_AFTER{2};   // pages that did not hash as the source says
 constexpr seconds STUCK_AFTER{10};        // a heal without a page sent: something is wrong with the source
 constexpr milliseconds FIRST_PAUSE{100};  // before a second heal in a row; doubles
@@ -231,7 +230,7 @@ source_session::message_or source_session::wait_for_source(moment now) {
   floor_ = base.number;
   captured_at_ = now.wall;
   acknowledged_ = 0;
-  last_progress_ = now.steady;
+  last_progress_ = last_event_ = now.steady;
   progress_.source_number = position_;
   progress_.done_bytes = progress_.total_bytes = 0;
   const bool comparable = have_.exists() && have_.pages() > 0 && have_.page_size() == page_size_;
@@ -262,7 +261,7 @@ source_session::message_or source_session::take_event(bool mark_only, moment now
   }
   captured_transaction& transaction = event.transaction;
   if (transaction.page_size != page_size_) return restart("the page size changed", now);
-  last_progress_ = now.steady;
+  last_event_ = last_progress_ = now.steady;
   progress_.source_number = transaction.number;
   outgoing_ = std::move(transaction);
   outgoing_sent_ = 0;
@@ -437,6 +436,7 @@ source_session::message source_session::take_run(moment now) {
   }
   if (held_ && held_->what == source_event::kind::nothing) held_.reset();
   if (run.ends_size() == 0) return std::nullopt;
+  last_event_ = now.steady;
   if (!full) next_run_ = now.steady + COLLECT;
   unacknowledged_.push_back({.last = position_, .bytes = bytes.size()});
   unacknowledged_bytes_ += bytes.size();
@@ -478,11 +478,9 @@ source_session::message_or source_session::stream(moment now) {
   if (restarted) return restarted;
   if (outgoing_) return transaction_part(outgoing_->number);
   if (!drain_wanted_) return std::nullopt;
-  // Drained is what a look that began after the question found: the application is down by then, and its last
-  // commit seen, whatever woke the capture or did not.
-  if (!drain_asked_) drain_asked_ = now.steady;
-  if (!source_.looked_since(*drain_asked_)) {
-    wake_at_ = std::min(wake_at_, now.steady + LOOK_POLL);
+  const auto quiet_at = last_event_ + options_.drain_quiet;
+  if (now.steady < quiet_at) {
+    wake_at_ = std::min(wake_at_, quiet_at);
     return std::nullopt;
   }
   const source_state source = source_.state();

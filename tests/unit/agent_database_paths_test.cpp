@@ -43,8 +43,9 @@ TEST_F(agent_database_paths, the_catalog_is_made_of_what_the_wildcards_stand_for
   make("acme/2024/app.db");
   make("acme/2025/app.db");
   make("acme/2025/other.db");
-  EXPECT_THAT(found({{"tenant-*", at("*.db"), {}}}), ElementsAre("tenant-a_b a b.db", "tenant-one one.db"));
-  EXPECT_THAT(found({{"*", at("*/*/app.db"), {}}}),
+  EXPECT_THAT(found({{"tenant-*", at("*.db"), {}, false}}),
+              ElementsAre("tenant-a_b a b.db", "tenant-one one.db"));
+  EXPECT_THAT(found({{"*", at("*/*/app.db"), {}, false}}),
               ElementsAre("acme-2024 acme/2024/app.db", "acme-2025 acme/2025/app.db"));
   EXPECT_THAT(problems, IsEmpty());
 }
@@ -56,22 +57,23 @@ TEST_F(agent_database_paths, only_databases_count) {
   make("three.db", "no database");
   make("one.db.understudy-incoming");
   std::filesystem::create_directories(at("four.db"));
-  EXPECT_THAT(found({{"x-*", at("*"), {}}}), ElementsAre("x-one.db one.db"));
-  EXPECT_THAT(found({{"x-*", at("*.db"), {}}}, {at("two.db")}), ElementsAre("x-one one.db", "x-two two.db"));
-  EXPECT_THAT(found({{"x-*", at("nowhere/*.db"), {}}}), IsEmpty());
+  EXPECT_THAT(found({{"x-*", at("*"), {}, false}}), ElementsAre("x-one.db one.db"));
+  EXPECT_THAT(found({{"x-*", at("*.db"), {}, false}}, {at("two.db")}),
+              ElementsAre("x-one one.db", "x-two two.db"));
+  EXPECT_THAT(found({{"x-*", at("nowhere/*.db"), {}, false}}), IsEmpty());
 }
 
 TEST_F(agent_database_paths, what_is_named_outright_keeps_its_name) {
   make("one.db");
   make("two.db");
-  EXPECT_THAT(found({{"t-*", at("*.db"), {}}, {"main", at("one.db"), {}}}),
+  EXPECT_THAT(found({{"t-*", at("*.db"), {}, false}, {"main", at("one.db"), {}, false}}),
               ElementsAre("main one.db", "t-two two.db"));
 }
 
 TEST_F(agent_database_paths, two_files_of_one_catalog_are_a_problem) {
   make("a b.db");
   make("a_b.db");
-  EXPECT_THAT(found({{"t-*", at("*.db"), {}}}), ElementsAre("t-a_b a b.db"));
+  EXPECT_THAT(found({{"t-*", at("*.db"), {}, false}}), ElementsAre("t-a_b a b.db"));
   EXPECT_THAT(problems, ElementsAre(HasSubstr("a_b.db is not protected")));
 }
 

@@ -59,7 +59,41 @@ TEST_F(CaptureHold, KeepsTheLogOfShortConnections) {
   copy.expect_consistent();
 }
 
-// A wal-index that nobody has open may be the remnant of a crash: it is not held, so that the next one rebuilds it.
+// After a while without a sign of life the database is free for whoever needs it alone; nothing is lost by
+// that.
+TEST_F(CaptureHold, LapsesWhenNobodyComes) {
+  auto engine = start_engine();
+  mirror copy(engine->add(path));
+  engine->hold(path, true);
+  ASSERT_TRUE(copy.attach());
+  test::sqlite_shell app(path);
+  ASSERT_TRUE(app.run("INSERT INTO t(a) VALUES(1)"));
+  ASSERT_TRUE(eventually([&] { return copy.drain(1ms) && copy.transactions() == 1; })) << copy.reason();
+  ASSERT_TRUE(app.close());
+  ASSERT_TRUE(std::filesystem::exists(path + "-wal")) << "it was not held";
+  const os::unique_fd database(::open(path.c_str(), O_RDWR | O_CLOEXEC));
+  ASSERT_TRUE(eventually([&] {
+    struct ::flock lock {};
+    lock.l_type = F_WRLCK;
+    lock.l_whence = SEEK_SET;
+    lock.l_start = sqlite::db_pending_byte;
+    lock.l_len = 2 + sqlite::db_shared_size;
+    return ::fcntl(database.value(), F_OFD_GETLK, &lock) == 0 && lock.l_type == F_UNLCK;
+  }));
+  for (int i = 2; i <= 4; ++i) run_sql(path, "INSERT INTO t(a) VALUES(2)");
+  ASSERT_TRUE(eventually([&] { return copy.drain(1ms) && copy.transactions() == 4; })) << copy.all_reasons();
+  EXPECT_EQ(copy.gaps(), 0u);
+  engine->hold(path, false);
+  ASSERT_TRUE(eventually([&] {
+    run_sql(path, "SELECT count(*) FROM t");
+    return !std::filesystem::exists(path + "-wal");
+  }));
+  copy.follow([] { return true; });
+  copy.expect_equals(path);
+}
+
+// A wal-index that nobody has open may be the remnant of a crash: it is not held, so that the next one
+// rebuilds it.
 TEST_F(CaptureHold, HoldsNoRemnant) {
   {
     test::sqlite_shell app(path);
