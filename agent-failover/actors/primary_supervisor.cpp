@@ -523,47 +523,6 @@ void supervisor::begin_step(step_id which) {
   });
 }
 
-void supervisor::publish() {
-  if (shutting_down_) return;
-  view_inputs inputs{.spec = spec_, .machine = machine_, .since = since_};
-  inputs.round_trip = round_trip_;
-  inputs.agent_connected = connected_;
-  inputs.agent_trouble = agent_trouble_;
-  inputs.agent = agent_ ? &*agent_ : nullptr;
-  inputs.databases = runner_->copies().databases();
-  inputs.files = runner_->copies().files();
-  if (machine_.owner == policy::right_owner::failover_host) {
-    for (auto* copies : {&inputs.databases, &inputs.files}) {
-      for (auto& copy : *copies) {
-        copy.set_phase(v1::COPY_PHASE_STOPPED);
-        copy.set_reason("it is the newest data");
-        copy.clear_behind();
-        copy.clear_behind_since();
-        copy.clear_behind_transactions();
-        copy.clear_behind_bytes();
-      }
-    }
-  }
-  inputs.stand_in = runner_->applications().status();
-  if (!versions_.text.empty()) inputs.warnings.push_back(versions_.text);
-  if (!application_versions_.empty()) inputs.warnings.push_back(application_versions_);
-  inputs.operation = operations_->name();
-  v1::ServerState state = view(inputs);
-  // Followers are woken when something changed, not when time passed.
-  v1::ServerState still = state;
-  still.clear_round_trip();
-  for (auto* copies : {still.mutable_databases(), still.mutable_files()}) {
-    for (auto& copy : *copies) {
-      copy.clear_behind();
-      copy.clear_behind_since();
-    }
-  }
-  std::string serialized = still.SerializeAsString();
-  if (serialized == published_) return;
-  published_ = std::move(serialized);
-  around_->board.publish(std::move(state));
-}
-
 namespace {
 
 supervisor_actor::behavior_type behavior(self_pointer self, const supervisor_surroundings* around,
