@@ -217,8 +217,10 @@ struct host_supervisor_version : host_supervisor {
 TEST_F(host_supervisor_version, a_difference_is_told_and_forbids_an_automatic_takeover) {
   ASSERT_TRUE(world.until(
       [&] { return testing::Value(kinds(world.host->events("p1")), Contains("versions_differ")); }));
-  EXPECT_THAT(world.host->state("p1").warnings(),
-              Contains("app is \"app 1\" on the primary and \"app 2\" here"));
+  EXPECT_TRUE(world.until([&] {
+    return testing::Value(world.host->state("p1").warnings(),
+                          Contains("app is \"app 1\" on the primary and \"app 2\" here"));
+  }));
   EXPECT_THAT(world.host->state("p1").next(), HasSubstr("versions differ"));
   p1.answers_pings = false;
   ASSERT_TRUE(world.until([&] { return world.is("Blocked(versions differ)"); }))
