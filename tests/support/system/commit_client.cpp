@@ -77,15 +77,13 @@ bool commit_client::wait_confirmed(std::size_t count, wall_clock::time_point sin
 outage commit_client::longest_outage(wall_clock::time_point from, wall_clock::time_point to) const {
   const std::lock_guard lock(mutex_);
   outage longest{from, from};
-  auto last = from;
-  bool any = false;
+  std::optional<wall_clock::time_point> last;  // also the last one before `from`: an outage may begin with it
   for (const auto& one : attempts_) {
-    if (!one.confirmed || *one.confirmed < from) continue;
-    if (any && *one.confirmed - last > longest.first_after - longest.last_before)
-      longest = {last, *one.confirmed};
-    any = true;
-    last = *one.confirmed;
-    if (last > to) break;
+    if (!one.confirmed) continue;
+    if (last && *one.confirmed >= from && *one.confirmed - *last > longest.first_after - longest.last_before)
+      longest = {*last, *one.confirmed};
+    last = one.confirmed;
+    if (*last > to) break;
   }
   return longest;
 }
