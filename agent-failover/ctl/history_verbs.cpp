@@ -23,7 +23,7 @@ namespace {
 constexpr std::chrono::milliseconds QUIET{
     1000};  // ms without a change after which `changes` without -f is done
 constexpr std::chrono::milliseconds RETRY{1000};  // ms between two attempts to connect again
-constexpr std::uint32_t most_missed = 10000;  // events at once, as many as the host answers
+constexpr std::uint32_t most_missed = 10000;      // events at once, as many as the host answers
 
 struct history_options {
   std::string server;

@@ -89,8 +89,8 @@ class connection final : public agent_connection {
   absl::StatusOr<v1::HoldLeaseResponse> exchange(v1::HoldLeaseRequest request,
                                                  milliseconds timeout) override {
     const auto deadline = std::chrono::steady_clock::now() + timeout;
-    // Held while writing, so that nonces arrive in order; mutex_ is not, for a write to a peer that vanished may
-    // block until the keepalive notices.
+    // Held while writing, so that nonces arrive in order; mutex_ is not, for a write to a peer that vanished
+    // may block until the keepalive notices.
     std::unique_lock writing(writing_);
     std::unique_lock lock(mutex_);
     if (!stream_) return absl::UnavailableError(fmt::format("the agent at {} is not connected", target_));

@@ -40,8 +40,8 @@ class agent_connection {
 
   // Dials another address from now on.
   virtual void redirect(std::string target) = 0;
-  // Gives the present line up and dials anew: for one on which nothing is answered, which may be what a machine
-  // that was reset left behind.
+  // Gives the present line up and dials anew: for one on which nothing is answered, which may be what a
+  // machine that was reset left behind.
   virtual void renew() = 0;
   // There is a line. A peer that lost its power counts as connected until the keepalive or its reset tells.
   virtual bool connected() const = 0;

@@ -58,8 +58,9 @@ void add_begin_rows(std::vector<row>& rows) {
   const std::vector<effect> by_hand = {F::choose,     F::settle_over,  F::serving,
                                        F::why_forced, F::clear_reason, F::tell_state};
   // A primary that uses a shared address conflicts as long as it is up: what ends that is the failback.
-  const std::vector<effect> by_hand_in_conflict = {F::cancel_running, F::choose,       F::settle_over, F::serving,
-                                                   F::why_forced,     F::clear_reason, F::tell_state};
+  const std::vector<effect> by_hand_in_conflict = {F::cancel_running, F::choose,     F::settle_over,
+                                                   F::serving,        F::why_forced, F::clear_reason,
+                                                   F::tell_state};
   const std::vector<effect> by_itself = {F::choose_stored, F::serving, F::why_automatic, F::clear_reason,
                                          F::tell_state};
   const std::vector<effect> stood = {F::choose,    F::settle_over, F::not_serving,  F::why_forced,
@@ -72,7 +73,8 @@ void add_begin_rows(std::vector<row>& rows) {
           go(in(P::standing_in), E::operator_failback, {}, {P::failing_back, S::reverse_heal}, by_hand,
              "guided failback: healed while the stand-in still serves"),
           go(in(P::conflict), E::operator_failback, {G::keep_primary}, {P::failing_back, S::stop_stand_in},
-             by_hand_in_conflict, "the primary's data wins; the step fences it before the stand-in is stopped"),
+             by_hand_in_conflict,
+             "the primary's data wins; the step fences it before the stand-in is stopped"),
           go(in(P::conflict), E::operator_failback, {}, {P::failing_back, S::reverse_heal},
              by_hand_in_conflict, "guided failback; its first step fences the primary, as is being done"),
           go(in(P::standing_in), E::primary_back,

@@ -65,7 +65,8 @@ const char* in_the_way(guard which) {
   }
 }
 
-// What stands in the way in the row that comes nearest: --force is worth naming only where nothing else is missing.
+// What stands in the way in the row that comes nearest: --force is worth naming only where nothing else is
+// missing.
 std::string refusal_of(const primary_state& state, const event& what) {
   if (what.kind < event_kind::operator_suspend || what.kind > event_kind::operator_cancel) return {};
   guard obstacle = guard::none;

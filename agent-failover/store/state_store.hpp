@@ -101,7 +101,7 @@ class state_store {
   absl::StatusOr<std::vector<v1::Event>> events(const std::string& server, std::uint64_t after,
                                                 std::uint32_t limit);
   absl::StatusOr<std::vector<v1::LogLine>> log(std::uint32_t limit);
-  absl::StatusOr<std::string> boot_id();  // of the last run; empty at the first
+  absl::StatusOr<std::string> boot_id();                              // of the last run; empty at the first
   absl::StatusOr<std::string> agent_boot(const std::string& server);  // empty: never reported
 
  private:

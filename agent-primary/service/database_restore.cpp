@@ -48,7 +48,8 @@ class restore final : public channel::database_restore {
     if (absl::IsNotFound(directory_->status(incoming_name_).status()) && directory_->status(name_).ok()) {
       // Cloned under another name first: a clone that was cut short must not pass for one.
       const std::string partial = incoming_name_ + "-partial";
-      UNDERSTUDY_RETURN_IF_ERROR(clone(name_, *directory_, partial, fmt::format("cloning {} beside itself", name_)));
+      UNDERSTUDY_RETURN_IF_ERROR(
+          clone(name_, *directory_, partial, fmt::format("cloning {} beside itself", name_)));
       UNDERSTUDY_RETURN_IF_ERROR(directory_->rename(partial, *directory_, incoming_name_));
       UNDERSTUDY_RETURN_IF_ERROR(directory_->sync());
     }

@@ -23,7 +23,6 @@
 namespace understudy::bench {
 namespace {
 
-
 void must(const absl::Status& s) {
   if (!s.ok()) give_up(std::string(message_of(s)));
 }

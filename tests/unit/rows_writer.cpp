@@ -186,7 +186,8 @@ void random_writer::insert(const target& t) {
 
 void random_writer::update(const target& t) {
   const std::string c = t.any_writable(*this);
-  std::string set = one_in(4)   ? fmt::format("{0} = iif(typeof({0}) = 'text', replace({0}, 'ab', 'cd'), {0})", c)
+  std::string set = one_in(4)
+                        ? fmt::format("{0} = iif(typeof({0}) = 'text', replace({0}, 'ab', 'cd'), {0})", c)
                     : one_in(4) ? fmt::format("{0} = {0}", c)
                     : one_in(4) ? fmt::format("{} = {}, {} = {}", c, value(), t.any_writable(*this), value())
                                 : fmt::format("{} = {}", c, value());
