@@ -15,7 +15,7 @@ application_version_verdict compare(const v1::DescribeResponse& primary, const a
   };
   for (const auto& [name, mine] : here) {
     const auto there = std::find_if(primary.applications().begin(), primary.applications().end(),
-                                    [&](const auto& one) { return one.name() == name; });
+                                    [&wanted = name](const auto& one) { return one.name() == wanted; });
     if (there == primary.applications().end() || there->version_command().empty()) continue;
     if (there->version().empty()) {
       verdict.complete = false;  // an agent that has just started is still asking

@@ -38,8 +38,8 @@ std::string in_words(const history::moment& m) {
   return text;
 }
 
-absl::Status no_history(const std::string& server, const std::string& catalog, std::string why) {
-  return rpc::with_help(rpc::with_reason(absl::FailedPreconditionError(std::move(why)), "NO_HISTORY",
+absl::Status no_history(const std::string& server, const std::string& catalog, const std::string& why) {
+  return rpc::with_help(rpc::with_reason(absl::FailedPreconditionError(why), "NO_HISTORY",
                                          {{"server", server}, {"database", catalog}}),
                         fmt::format("understudyctl restore {} --list", server), "what can be restored");
 }
@@ -56,8 +56,8 @@ restorer::~restorer() {
 }
 
 absl::StatusOr<restorer::target> restorer::check_target(const std::string& path) const {
-  const auto invalid = [](std::string what, const char* description) {
-    return rpc::with_field(absl::InvalidArgumentError(std::move(what)), "to", description);
+  const auto invalid = [](const std::string& what, const char* description) {
+    return rpc::with_field(absl::InvalidArgumentError(what), "to", description);
   };
   const boost::filesystem::path given(path);
   if (path.empty() || path.front() != '/' || path.find('\0') != std::string::npos || path.back() == '/' ||

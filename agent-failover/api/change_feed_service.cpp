@@ -13,6 +13,7 @@
 
 #include "agent-failover/api/row_change_message.hpp"
 #include "agent-failover/api/unavailable.hpp"
+#include "agent-failover/history/news.hpp"
 #include "agent-failover/rows/row_cursor.hpp"
 #include "agent-failover/rows/row_follower.hpp"
 #include "agent-failover/rows/sql_tokens.hpp"
@@ -27,7 +28,7 @@ using std::chrono::seconds;
 using std::chrono::steady_clock;
 
 constexpr int most_readers = 16;            // each has a thread, and five bytes per page of what it follows
-constexpr milliseconds look_interval{50};   // for news of the history: a fraction of the lag that is promised
+constexpr milliseconds look_interval{250};  // whether the reader is still there, while nothing happens
 constexpr seconds cursor_interval{10};      // between cursors alone, when nothing that was asked for happens
 constexpr seconds still_there_interval{1};  // between looks whether the server and its histories are the same
 constexpr seconds longest_write{30};        // of a reader that was overtaken, and holds disk space meanwhile
@@ -120,7 +121,7 @@ class row_feed {
         UNDERSTUDY_RETURN_IF_ERROR(send(cursor));
       }
       if (at_ == sent_) told = steady_clock::now();
-      if (!any) std::this_thread::sleep_for(look_interval);
+      if (!any) news_->wait(look_interval);
     }
     return absl::CancelledError("the call was cancelled");
   }
@@ -157,6 +158,7 @@ class row_feed {
       if (const auto at = from.find(database.catalog); at != from.end()) {
         UNDERSTUDY_RETURN_IF_ERROR(follower->resume(at->second));
       }
+      database.past->tell(news_);
       followers_.push_back(std::move(follower));
       catalogs_.push_back(database.catalog);
       pasts_.push_back(database.past);
@@ -219,6 +221,7 @@ class row_feed {
   std::vector<std::unique_ptr<rows::row_follower>> followers_;
   std::vector<std::string> catalogs_;
   std::vector<std::shared_ptr<history::database_history>> pasts_;
+  const std::shared_ptr<history::news> news_ = std::make_shared<history::news>();
   rows::positions at_;
   rows::positions sent_;
   patience* patience_ = nullptr;

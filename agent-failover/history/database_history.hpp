@@ -9,13 +9,13 @@
 
 #include <chrono>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "agent-failover/history/change.hpp"
+#include "agent-failover/history/news.hpp"
 #include "agent-failover/history/view.hpp"
 
 namespace understudy::history {
@@ -52,9 +52,9 @@ class database_history {
   virtual absl::StatusOr<moment> moment_at(clock_time time) = 0;
   // kOutOfRange for a state outside the window.
   virtual absl::StatusOr<std::unique_ptr<view>> view_of(std::uint64_t state) = 0;
-  // Called, from a thread that must not be held up, after states were added; an empty function takes it away.
-  // On return of this call the former one is not running any more.
-  virtual void set_listener(std::function<void()> listener) = 0;
+  // From now on, and as long as it lives, `waiter` is told after states were added, or were replaced by a new
+  // beginning.
+  virtual void tell(std::weak_ptr<news> waiter) = 0;
 };
 
 }  // namespace understudy::history

@@ -178,9 +178,9 @@ void recorder::expect_interruption(std::string why) {
   expected_ = std::move(why);
 }
 
-void recorder::set_listener(std::function<void()> listener) {
-  const std::lock_guard lock(listener_mutex_);
-  listener_ = std::move(listener);
+void recorder::tell(std::weak_ptr<news> waiter) {
+  const std::lock_guard lock(waiters_mutex_);
+  waiters_.push_back(std::move(waiter));
 }
 
 change_log* recorder::records() const {

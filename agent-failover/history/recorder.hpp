@@ -47,7 +47,7 @@ class recorder final : public database_history,
   window range() const override;
   absl::StatusOr<moment> moment_at(clock_time time) override;
   absl::StatusOr<std::unique_ptr<view>> view_of(std::uint64_t wanted) override;
-  void set_listener(std::function<void()> listener) override;
+  void tell(std::weak_ptr<news> waiter) override;
 
   void opened(replica::observed_image image, std::vector<std::uint32_t> frames,
               std::vector<replica::found_commit> commits) override;
@@ -124,6 +124,7 @@ class recorder final : public database_history,
                      clock_time applied_at);
   absl::Status still_wanted() const;
   absl::Status room_for(std::uint64_t bytes);
+  void tell_waiters();
 
   const environment given_;
   const std::function<absl::StatusOr<std::unique_ptr<change_log>>()> opens_;
@@ -160,8 +161,8 @@ class recorder final : public database_history,
   std::string expected_;  // what the next interruption comes from
   std::string failure_;   // why nothing is recorded at present
 
-  std::mutex listener_mutex_;
-  std::function<void()> listener_;
+  std::mutex waiters_mutex_;
+  std::vector<std::weak_ptr<news>> waiters_;
 };
 
 }  // namespace understudy::history

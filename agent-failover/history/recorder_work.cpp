@@ -70,6 +70,7 @@ std::optional<steady_clock::time_point> recorder::work() {
         failure_ = std::string(message_of(begun));
         return steady_clock::now() + retry_pause;
       }
+      tell_waiters();
       continue;
     }
     if (items.empty() && !sync) return std::nullopt;
@@ -111,10 +112,17 @@ std::optional<steady_clock::time_point> recorder::work() {
       if (gave_up) give_up(std::string(message_of(recorded)));
       continue;
     }
-    if (shown == 0) continue;
-    const std::lock_guard lock(listener_mutex_);
-    if (listener_) listener_();
+    if (shown > 0) tell_waiters();
   }
+}
+
+void recorder::tell_waiters() {
+  const std::lock_guard lock(waiters_mutex_);
+  std::erase_if(waiters_, [](const std::weak_ptr<news>& one) {
+    const auto waiter = one.lock();
+    if (waiter) waiter->tell();
+    return waiter == nullptr;
+  });
 }
 
 absl::Status recorder::still_wanted() const {

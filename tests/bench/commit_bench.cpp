@@ -4,9 +4,8 @@
 
 #include <filesystem>
 
-#include "agent-failover/replica/database_copy.hpp"
-#include "common/os/file_system.hpp"
 #include "tests/bench/application.hpp"
+#include "tests/bench/copy_on_disk.hpp"
 #include "tests/bench/database_link.hpp"
 #include "tests/bench/disk_floor.hpp"
 #include "tests/bench/instant_sink.hpp"
@@ -157,12 +156,7 @@ class commit_bench {
   std::shared_ptr<timed_sink> copy_on_disk() {
     const std::string place = directory_.path() + "/host";
     std::filesystem::remove_all(place);
-    std::filesystem::create_directories(place);
-    auto opened = os::posix_file_system().open_root(place);
-    if (!opened.ok()) give_up(std::string(message_of(opened.status())));
-    auto copy = replica::database_copy::open(*std::move(opened), "bench.db");
-    if (!copy.ok()) give_up(std::string(message_of(copy.status())));
-    return std::make_shared<timed_sink>(*std::move(copy));
+    return open_copy(place);
   }
 
   test::temporary_directory directory_;

@@ -5,9 +5,8 @@
 
 #include <filesystem>
 
-#include "agent-failover/replica/database_copy.hpp"
-#include "common/os/file_system.hpp"
 #include "tests/bench/application.hpp"
+#include "tests/bench/copy_on_disk.hpp"
 #include "tests/bench/database_link.hpp"
 #include "tests/support/temporary_directory.hpp"
 
@@ -16,15 +15,6 @@ namespace {
 
 constexpr int rounds = 3;
 constexpr double mib = 1 << 20;
-
-std::shared_ptr<timed_sink> open_copy(const std::string& place) {
-  std::filesystem::create_directories(place);
-  auto opened = os::posix_file_system().open_root(place);
-  if (!opened.ok()) give_up(std::string(message_of(opened.status())));
-  auto copy = replica::database_copy::open(*std::move(opened), "bench.db");
-  if (!copy.ok()) give_up(std::string(message_of(copy.status())));
-  return std::make_shared<timed_sink>(*std::move(copy));
-}
 
 void run(int size_mib) {
   const test::temporary_directory directory;

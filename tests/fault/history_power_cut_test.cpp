@@ -9,6 +9,7 @@
 
 #include "tests/fault/history_copy.hpp"
 #include "tests/support/faulty_file_system.hpp"
+#include "tests/support/power_cuts.hpp"
 
 namespace understudy {
 namespace {
@@ -176,7 +177,11 @@ class history_power_cut : public ::testing::TestWithParam<named_scenario> {
     }
   }
 
-  void count(std::uint64_t& sync_points, std::uint64_t& operations) {
+  test::power_cut_check checked() {
+    return [this](const auto& arm, auto seed, auto policies) { check(arm, seed, policies); };
+  }
+
+  static test::power_cut_places count() {
     const test::temporary_directory real(test::where::memory);
     std::filesystem::create_directory(real.path() + "/copies");
     test::faulty_file_system fs(real.path());
@@ -187,40 +192,22 @@ class history_power_cut : public ::testing::TestWithParam<named_scenario> {
           .kept = nullptr,
           .copy = nullptr};
     const absl::Status ended = GetParam().steps(r);
-    ASSERT_TRUE(ended.ok()) << message_of(ended);
-    sync_points = fs.sync_points();
-    operations = fs.operations();
+    EXPECT_TRUE(ended.ok()) << message_of(ended);
+    return {fs.sync_points(), fs.operations()};
   }
 };
 
 TEST_P(history_power_cut, at_every_sync_point) {
-  constexpr std::array policies{test::unsynced::lost, test::unsynced::kept, test::unsynced::random,
-                                test::unsynced::torn};
-  std::uint64_t points = 0;
-  std::uint64_t operations = 0;
-  count(points, operations);
-  ASSERT_GT(points, 10u);
-  const std::uint64_t rounds = std::getenv("UNDERSTUDY_SOAK") != nullptr ? 25 : 1;
-  for (std::uint64_t round = 0; round < rounds; ++round) {
-    for (std::uint64_t n = 1; n <= points + 1; ++n) {
-      SCOPED_TRACE(fmt::format("sync point {} of {}", n, points));
-      check([n](auto& fs) { fs.cut_power_at(n); }, n + 1000 * round, policies);
-      if (HasFatalFailure()) return;
-    }
-  }
+  const test::power_cut_places whole = count();
+  if (HasFatalFailure()) return;
+  test::cut_at_every_sync_point(whole.sync_points, checked());
 }
 
 TEST_P(history_power_cut, at_every_operation) {
-  constexpr std::array policies{test::unsynced::random, test::unsynced::torn};
-  std::uint64_t points = 0;
-  std::uint64_t operations = 0;
-  count(points, operations);
-  const std::uint64_t step = std::getenv("UNDERSTUDY_SOAK") != nullptr ? 1 : 3;
-  for (std::uint64_t n = 1; n <= operations; n += step) {
-    SCOPED_TRACE(fmt::format("operation {} of {}", n, operations));
-    check([n](auto& fs) { fs.cut_power_at_operation(n); }, n, policies);
-    if (HasFatalFailure()) return;
-  }
+  const test::power_cut_places whole = count();
+  if (HasFatalFailure()) return;
+  test::cut_at_every_operation(whole.operations, std::getenv("UNDERSTUDY_SOAK") != nullptr ? 1 : 3,
+                               checked());
 }
 
 INSTANTIATE_TEST_SUITE_P(

@@ -54,6 +54,13 @@ class history_copy : public ::testing::Test {
     const absl::Status s = test::apply(*copy_, h, n);
     ASSERT_TRUE(s.ok()) << message_of(s);
   }
+  // Transactions `first` to `last`, one acknowledgement each.
+  void commit_each(const test::history& h, std::size_t first, std::size_t last) {
+    for (std::size_t n = first; n <= last; ++n) {
+      apply(h, n);
+      commit();
+    }
+  }
   bool caught_up() {
     return test::wait_until(
         [&] {
@@ -127,10 +134,7 @@ TEST_F(history_copy, a_restored_file_opens_with_stock_sqlite) {
   const test::history h = test::make_history({.transactions = 40});
   start();
   heal(h, 0, heal_way::new_file);
-  for (std::size_t n = 1; n <= h.size(); ++n) {
-    apply(h, n);
-    commit();
-  }
+  commit_each(h, 1, h.size());
   ASSERT_TRUE(caught_up());
   const auto w = kept_->range();
   const auto to = os::posix_file_system().open_root(place_.path()).value();
@@ -168,10 +172,7 @@ TEST_F(history_copy, views_stay_what_they_are_while_the_copy_moves_on) {
   options_.fold_bytes = 64 << 10;
   start();
   heal(h, 0, heal_way::new_file);
-  for (std::size_t n = 1; n <= 20; ++n) {
-    apply(h, n);
-    commit();
-  }
+  commit_each(h, 1, 20);
   ASSERT_TRUE(caught_up());
   const auto w = kept_->range();
   std::atomic<bool> stop{false};
@@ -272,10 +273,7 @@ TEST_F(history_copy, stays_within_its_bounds_and_drops_what_is_oldest) {
   heal(h, 0, heal_way::new_file);
   std::uint64_t first = 0;
   for (int lap = 0; lap < 6; ++lap) {
-    for (std::size_t n = 1; n <= h.size(); ++n) {
-      apply(h, n);
-      commit();
-    }
+    commit_each(h, 1, h.size());
     heal(h, 0, heal_way::in_place);
     ASSERT_TRUE(caught_up());
     const auto w = kept_->range();
@@ -344,10 +342,7 @@ TEST_F(history_copy, a_log_that_cannot_be_written_harms_nothing_and_begins_anew)
   std::filesystem::remove(logs_);
   EXPECT_TRUE(test::wait_until([&] { return kept_->range().exists; }, seconds(20)));
   EXPECT_TRUE(kept_->range().interrupted);
-  for (std::size_t n = 21; n <= 40; ++n) {
-    apply(h, n);
-    commit();
-  }
+  commit_each(h, 21, 40);
   ASSERT_TRUE(caught_up());
   EXPECT_EQ(kept_->range().last - kept_->range().first, 20u);
   EXPECT_EQ(test::compare_all(*kept_, {&h}), "");
@@ -429,10 +424,7 @@ TEST_F(history_copy, damage_is_found_and_said) {
   const test::history h = test::make_history({.transactions = 60});
   start();
   heal(h, 0, heal_way::new_file);
-  for (std::size_t n = 1; n <= h.size(); ++n) {
-    apply(h, n);
-    commit();
-  }
+  commit_each(h, 1, h.size());
   ASSERT_TRUE(caught_up());
   const auto w = kept_->range();
   std::filesystem::path file;

@@ -14,6 +14,7 @@
 #include "common/status/status_text.hpp"
 #include "tests/fault/replica_history.hpp"
 #include "tests/support/faulty_file_system.hpp"
+#include "tests/support/power_cuts.hpp"
 #include "tests/support/temporary_directory.hpp"
 
 namespace understudy {
@@ -192,6 +193,19 @@ class power_cut : public ::testing::TestWithParam<named_scenario> {
     }
   }
 
+  test::power_cut_check checked() {
+    return [this](const auto& arm, auto seed, auto policies) { check(arm, seed, policies); };
+  }
+
+  static test::power_cut_places count() {
+    const test::temporary_directory real(test::where::memory);
+    test::faulty_file_system fs(real.path());
+    progress at;
+    const absl::Status ended = execute(fs, real.path(), commits(GetParam().wal_header), at);
+    EXPECT_TRUE(ended.ok()) << message_of(ended);
+    return {fs.sync_points(), fs.operations()};
+  }
+
   static absl::Status execute(test::faulty_file_system& fs, const std::string& place, const test::history& h,
                               progress& at) {
     replica::copy_options options;
@@ -203,43 +217,11 @@ class power_cut : public ::testing::TestWithParam<named_scenario> {
 };
 
 TEST_P(power_cut, at_every_sync_point) {
-  constexpr std::array policies{test::unsynced::lost, test::unsynced::kept, test::unsynced::random,
-                                test::unsynced::torn};
-  std::uint64_t points = 0;
-  {
-    const test::temporary_directory real(test::where::memory);
-    test::faulty_file_system fs(real.path());
-    progress at;
-    const absl::Status ended = execute(fs, real.path(), commits(GetParam().wal_header), at);
-    ASSERT_TRUE(ended.ok()) << message_of(ended);
-    points = fs.sync_points();
-  }
-  ASSERT_GT(points, 10u);
-  const std::uint64_t rounds = std::getenv("UNDERSTUDY_SOAK") != nullptr ? 25 : 1;
-  for (std::uint64_t round = 0; round < rounds; ++round) {
-    for (std::uint64_t n = 1; n <= points + 1; ++n) {
-      SCOPED_TRACE(fmt::format("sync point {} of {}", n, points));
-      check([n](auto& fs) { fs.cut_power_at(n); }, n + 1000 * round, policies);
-      if (HasFatalFailure()) return;
-    }
-  }
+  test::cut_at_every_sync_point(count().sync_points, checked());
 }
 
 TEST_P(power_cut, at_every_operation) {
-  constexpr std::array policies{test::unsynced::random, test::unsynced::torn};
-  std::uint64_t operations = 0;
-  {
-    const test::temporary_directory real(test::where::memory);
-    test::faulty_file_system fs(real.path());
-    progress at;
-    ASSERT_TRUE(execute(fs, real.path(), commits(GetParam().wal_header), at).ok());
-    operations = fs.operations();
-  }
-  for (std::uint64_t n = 1; n <= operations; ++n) {
-    SCOPED_TRACE(fmt::format("operation {} of {}", n, operations));
-    check([n](auto& fs) { fs.cut_power_at_operation(n); }, n, policies);
-    if (HasFatalFailure()) return;
-  }
+  test::cut_at_every_operation(count().operations, 1, checked());
 }
 
 INSTANTIATE_TEST_SUITE_P(

@@ -12,7 +12,6 @@ namespace understudy::server {
 namespace {
 
 using google::protobuf::util::TimeUtil;
-using testing::Contains;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;

@@ -51,6 +51,16 @@ struct lease_gate : testing::Test {
     }
     return text;
   }
+  // Fenced while its applications ran, and now given the right back; they have not stopped yet.
+  granted back_while_stopping() {
+    feed(boot(right_owner::primary, 4));
+    feed(grant(4));
+    feed(applications_changed{false});
+    feed(fence(5));
+    granted back = grant(6);
+    back.start_applications = true;
+    return back;
+  }
   static booted boot(right_owner owner, std::uint64_t epoch, bool host_known = true) {
     booted event;
     event.right.owner = owner;
@@ -147,12 +157,7 @@ TEST_F(lease_gate, a_grant_without_a_wish_to_start_leaves_them_down) {
 }
 
 TEST_F(lease_gate, a_grant_while_they_are_still_stopping_starts_them_when_they_are_down) {
-  feed(boot(right_owner::primary, 4));
-  feed(grant(4));
-  feed(applications_changed{false});
-  feed(fence(5));
-  granted back = grant(6);
-  back.start_applications = true;
+  const granted back = back_while_stopping();
   EXPECT_EQ(feed(back), "store primary 6, add 1, open");
   EXPECT_EQ(feed(applications_changed{true}), "start");
 }
@@ -176,12 +181,7 @@ TEST_F(lease_gate, one_found_running_at_boot_may_be_stopped) {
 }
 
 TEST_F(lease_gate, a_grant_repeated_while_they_are_still_stopping_does_not_lose_the_start) {
-  feed(boot(right_owner::primary, 4));
-  feed(grant(4));
-  feed(applications_changed{false});
-  feed(fence(5));
-  granted back = grant(6);
-  back.start_applications = true;
+  const granted back = back_while_stopping();
   feed(back);
   EXPECT_EQ(feed(back), "");
   EXPECT_EQ(feed(grant(6)), "");

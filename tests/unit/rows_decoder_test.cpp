@@ -99,7 +99,8 @@ content read_all(sqlite3* connection) {
           if (!c.computed) table.when_absent.push_back(c.when_absent.value_or(value()));
         }
       });
-  for (auto& [name, table] : all) {
+  for (auto& [name, known] : all) {
+    auto& table = known;
     std::string list;
     std::map<int, std::size_t> key;  // by place in the key
     ask(connection, fmt::format("SELECT name, hidden, pk FROM pragma_table_xinfo({})", quoted(name)),
