@@ -142,19 +142,19 @@ class capture_engine::implementation {
       events_.drain();
       auto next = steady_clock::now() + options_.safety_poll;
       bool scanning = false;
-      bool busy = false;
+      bool let_wait = false;
       for (const auto& watcher : active) {
         const auto now = steady_clock::now();
         if (watcher->due() <= now) watcher->step(now, began);
         next = std::min(next, watcher->due());
         scanning = scanning || watcher->long_scan();
-        busy = busy || watcher->busy();
+        let_wait = let_wait || watcher->events_may_wait(now);
       }
       // A long scan takes all the time it can get, and must not take it from the application.
       if (real_time_ && elevated == scanning && set_real_time(!scanning)) elevated = !scanning;
       // Each write of a busy application makes an event. To be woken by each would cost both of us more than
       // the short time until the next poll is worth.
-      if (busy) {
+      if (let_wait) {
         wait(-1, wake_->value(), std::min(next, steady_clock::now() + options_.longest_poll / 2));
       } else {
         wait(events_.descriptor(), wake_->value(), next);

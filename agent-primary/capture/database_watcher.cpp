@@ -32,10 +32,6 @@ constexpr milliseconds safety_share{
     4};  // per database: a check costs some 10 us, of 1,000 databases 0.3 % of a core
 constexpr std::chrono::seconds hold_after_life{2};  // the last sign of it; the log itself stays
 constexpr milliseconds longest_rescan_delay{250};   // while a database keeps changing under its scan
-constexpr int saturated_turns = 16;                 // with news, more than without
-// Of the shortest poll while saturated: 500 us, a twentieth of a usual generation's life at 40,000 commits a
-// second. Each poll takes a processor from somebody, and news that come together travel together.
-constexpr int saturated_factor = 10;
 constexpr std::uint64_t many_frames = 48;  // in one turn: a larger log would be reset before we have read it
 
 constexpr const char* exclusive_reason =
@@ -60,7 +56,7 @@ database_watcher::database_watcher(std::string path, const capture_options& opti
       buffer_(buffer),
       databases_(databases),
       image_(std::make_shared<captured_image>(options.queue_limit_bytes, std::move(wake))),
-      interval_(options.shortest_poll) {}
+      pace_(options.shortest_poll, options.longest_poll, options.active_for) {}
 
 database_watcher::~database_watcher() {
   close_files();
@@ -86,9 +82,8 @@ void database_watcher::publish_metrics() {
 
 void database_watcher::wake() {
   const auto now = steady_clock::now();
-  active_until_ = now + options_.active_for;
+  pace_.wake(now);
   hold_until_ = now + hold_after_life;
-  interval_ = options_.shortest_poll;
   due_ = now;
 }
 
@@ -301,7 +296,10 @@ void database_watcher::on_event(int watch, std::uint32_t mask, std::string_view 
   const bool active = stage_ == stage::scanning || stage_ == stage::following;
   if (watch == database_watch_) {
     if ((mask & IN_MODIFY) != 0 && stage_ == stage::rollback) rollback_.disturb();
-    if ((mask & IN_MODIFY) != 0) (lifetime_.open ? lifetime_.modified : modified_outside_) = true;
+    if ((mask & IN_MODIFY) != 0) {
+      (lifetime_.open ? lifetime_.modified : modified_outside_) = true;
+      pace_.written_back(steady_clock::now());
+    }
     if ((mask & IN_ATTRIB) != 0) path_changed_ = true;
     return wake();
   }
@@ -404,7 +402,7 @@ bool database_watcher::follow_rollback() {
         refuse(source_state::phase::refused, exclusive_reason);
         return false;
       }
-      active_until_ = now + options_.active_for;  // the end of a lock makes no event
+      pace_.stay_active(now);  // the end of a lock makes no event
       return false;
     }
     case rollback_follower::result::working:
@@ -452,7 +450,7 @@ bool database_watcher::follow_log() {
         log_unreadable_since_ = {};
         gap("the wal-index cannot be read");
       }
-      return now < active_until_;
+      return pace_.active(now);
     }
     case log_follower::result::progressed:
       log_read_ = true;
@@ -536,6 +534,7 @@ database_watcher::time_point database_watcher::step(time_point now, time_point b
   if (path_changed_) stage_ == stage::waiting ? open_database() : check_path();
   bool busy = false;
   const std::uint64_t frames_before = metrics_.frames;
+  const std::uint64_t resets_before = metrics_.resets;
   if (stage_ == stage::scanning && now < not_before_) {
     publish_metrics();
     return due_ = not_before_;
@@ -562,28 +561,17 @@ database_watcher::time_point database_watcher::step(time_point now, time_point b
   if (stage_ == stage::rollback && rollback_settled_ && !scanning()) image_->set_looked(began);
   publish_metrics();
   now = steady_clock::now();
-  if (busy) active_until_ = now + options_.active_for;
   if (stage_ == stage::scanning && log_read_ && not_before_ == time_point{}) return due_ = now;
-  if (busy) {
-    // A writer that never pauses: a later poll finds more commits for the same price.
-    busy_turns_ = std::min(busy_turns_ + 1, saturated_turns);
-    const bool late = metrics_.frames - frames_before > many_frames;
-    const int factor = busy_turns_ < saturated_turns ? 1 : late ? saturated_factor / 3 : saturated_factor;
-    interval_ = factor * options_.shortest_poll;
-  } else {
-    busy_turns_ = std::max(busy_turns_ - 1, 0);
-    interval_ = std::min(interval_ * 2, options_.longest_poll);
-  }
-  bool active = now < active_until_ && stage_ != stage::waiting;
-  // Each write to a watched file makes an event, in the application's own time: not while we poll anyway, and
-  // find news more often than not.
-  if (busy_turns_ == saturated_turns) {
+  if (metrics_.resets != resets_before) pace_.started_over(now);
+  pace_.turned(now, busy, metrics_.frames - frames_before > many_frames);
+  bool active = pace_.active(now) && stage_ != stage::waiting;
+  if (pace_.saturated()) {
     watch_log(false);
-  } else if (log_ && log_watch_ < 0 && (!active || busy_turns_ < saturated_turns / 2)) {
+  } else if (log_ && log_watch_ < 0) {
     watch_log(true);
     active = active || log_watch_ >= 0;  // once more: what was written before the watch made no event
   }
-  return due_ = std::min(next_safety_, active ? now + interval_ : next_safety_);
+  return due_ = std::min(next_safety_, active ? now + pace_.interval() : next_safety_);
 }
 
 }  // namespace understudy::capture

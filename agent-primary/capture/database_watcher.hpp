@@ -21,6 +21,7 @@
 #include "agent-primary/capture/captured_image.hpp"
 #include "agent-primary/capture/event_queue.hpp"
 #include "agent-primary/capture/log_follower.hpp"
+#include "agent-primary/capture/poll_pace.hpp"
 #include "agent-primary/capture/rollback_follower.hpp"
 #include "agent-primary/capture/scanner.hpp"
 
@@ -47,8 +48,7 @@ class database_watcher final : public event_receiver {
   // One turn, after all events were delivered that waited when it began. Returns when the next one is due.
   time_point step(time_point now, time_point began);
   time_point due() const { return verify_asked_ || image_->look_asked() ? time_point{} : due_; }
-  // Found news lately: events may wait until it is due, which lets the kernel merge them.
-  bool busy() const { return busy_turns_ > 0; }
+  bool events_may_wait(time_point now) const { return pace_.events_may_wait(now); }
   bool scanning() const { return image_->phase() == channel::source_state::phase::scanning; }
   // A scan that takes so long that it must not run before everybody else.
   bool long_scan() const {
@@ -110,13 +110,11 @@ class database_watcher final : public event_receiver {
 
   stage stage_ = stage::waiting;
   time_point due_{};
-  time_point active_until_{};
   time_point next_safety_{};
   time_point last_safety_{};
   time_point not_before_{};  // a scan that keeps failing is not repeated at once
   std::chrono::milliseconds rescan_delay_{0};
-  std::chrono::microseconds interval_;
-  int busy_turns_ = 0;
+  poll_pace pace_;
 
   std::string real_path_;  // symlinks resolved, as SQLite does: -wal lies beside the file itself
   std::string name_;

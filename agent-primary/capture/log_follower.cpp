@@ -16,7 +16,7 @@ namespace {
 
 constexpr std::size_t read_bytes = 256 << 10;    // one pread: a few tens of frames
 constexpr std::uint64_t turn_bytes = 16u << 20;  // then other databases have their turn: about 10 ms
-constexpr std::uint32_t least_lag_frames = 2;    // below it a pin costs more than reading
+constexpr std::uint32_t least_lag_frames = 64;   // 0.1 ms: below it a pin costs more than reading
 constexpr std::uint32_t any_frame = 0xffffffff;
 
 std::uint32_t frame_bytes(std::uint32_t page_size) {

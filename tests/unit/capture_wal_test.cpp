@@ -35,8 +35,8 @@ TEST(CaptureWal, DeliversEveryCommitInOrder) {
 }
 
 // The hardest usual case: tiny generations, random checkpoints of every kind, and a writer that never waits.
-// A gap is allowed (this application resets its log every few milliseconds), a missed or invented commit is
-// not.
+// A gap is allowed (this application resets its log every millisecond, and the machine may be busy), a missed
+// or invented commit is not.
 TEST(CaptureWal, FollowsRandomCheckpointsWithoutDisturbing) {
   temporary_directory directory;
   const std::string path = directory.file("app.db");
@@ -100,6 +100,9 @@ TEST(CaptureWal, FollowsRandomCheckpointsWithoutDisturbing) {
   EXPECT_EQ(app.figures().commits, commits);
   EXPECT_LT(metrics.longest_pin, 1s) << "a pin that stays makes every commit checkpoint";
   EXPECT_LE(copy.transactions(), app.figures().commits.load());
+  if (soak()) {
+    EXPECT_GE(copy.transactions(), commits / 10 * 9) << "too many logs ended unread";
+  }
   if (copy.gaps() == 0) {
     EXPECT_EQ(copy.transactions(), app.figures().commits.load());
   }
