@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 #include <grpcpp/channel.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "agent-failover/replica/tree/file_tree_sink.hpp"
@@ -27,6 +28,10 @@ file_lane::file_lane(os::file_system& fs, const v1::ServerSpec& spec, std::uint3
       fs_(fs),
       selection_(spec.files(static_cast<int>(index))),
       index_(index),
+      limit_(spec.file_bandwidth() == 0
+                 ? 0
+                 : std::max<std::uint64_t>(
+                       1, spec.file_bandwidth() / static_cast<std::uint64_t>(spec.files_size()))),
       layout_(layout) {}
 
 file_lane::~file_lane() {
@@ -40,6 +45,7 @@ absl::Status file_lane::open() {
   options.beside = layout_.directory();
   options.name = fmt::format("files-{}", index_);
   options.what = files::from_message(selection_);
+  options.limit = limit_;
   UNDERSTUDY_ASSIGN_OR_RETURN(sink_, files::file_tree_sink::open(fs_, std::move(options)));
   // A copy that was in step remembers it.
   std::lock_guard lock(mutex_);

@@ -43,6 +43,7 @@ class file_lane final : public stream_lane {
   os::file_system& fs_;
   const v1::FileSelection selection_;
   const std::uint32_t index_;
+  const std::uint64_t limit_;  // bytes per second: this tree's part of the server's
   const copy_layout layout_;
   std::shared_ptr<files::file_tree_sink> sink_;
 

@@ -7,12 +7,16 @@
 #include <mutex>
 #include <utility>
 
+#include "agent-failover/replica/tree/frozen_base.hpp"
 #include "agent-failover/server/stream_watch.hpp"
 #include "agent-primary/capture/capture_engine.hpp"
 #include "agent-primary/files/file_source.hpp"
 #include "agent-primary/files/restore_stream.hpp"
 #include "common/channel/database_streams.hpp"
+#include "common/files/tree_path.hpp"
 #include "common/log/log.hpp"
+#include "common/os/file_system.hpp"
+#include "common/rpc/rpc_status.hpp"
 #include "common/status/status_macros.hpp"
 
 namespace understudy::server {
@@ -24,9 +28,9 @@ using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
 constexpr std::chrono::seconds adopt_silence{60};  // the agent speaks every second while it is at work
+constexpr std::chrono::minutes files_adopt{30};    // a rename and some per file that differs
 constexpr milliseconds adopt_poll{100};            // for a failback that is given up
 constexpr milliseconds work_is_told{2500};         // older than two reports: it is over
-constexpr std::chrono::minutes files_timeout{30};  // what changed while the stand-in served, over a slow line
 
 void fill(v1::DatabaseImage& image, std::uint32_t page_size, std::uint32_t pages,
           const sqlite::page_hash& hash) {
@@ -35,6 +39,15 @@ void fill(v1::DatabaseImage& image, std::uint32_t page_size, std::uint32_t pages
   image.set_pages(pages);
   image.mutable_hash()->set_high(hash.high);
   image.mutable_hash()->set_low(hash.low);
+}
+
+// The first names of a list that may be long.
+std::string some_of(const std::vector<std::string>& paths, std::uint64_t count) {
+  constexpr std::size_t most = 5;
+  std::string text;
+  for (std::size_t i = 0; i < paths.size() && i < most; ++i)
+    text += (i == 0 ? "" : ", ") + files::printable(paths[i]);
+  return count > most ? fmt::format("{} and {} more", text, count - most) : text;
 }
 
 }  // namespace
@@ -131,20 +144,46 @@ class restoration::tree_way {
   tree_way(const std::string& base, std::function<void()> on_change) : watch_(base, std::move(on_change)) {}
 
   absl::Status start(const std::shared_ptr<grpc::Channel>& channel, std::uint32_t index, std::uint64_t epoch,
-                     const v1::FileSelection& selection, std::string place) {
+                     const v1::FileSelection& selection, const copy_layout& layout) {
     files::file_source_options options{.what = files::from_message(selection)};
-    options.root = std::move(place);
+    options.root = layout.place_of(watch_.name());
     UNDERSTUDY_ASSIGN_OR_RETURN(source_, files::file_source::start(std::move(options)));
-    stream_ = files::start_files_restore(channel, index, epoch, source_,
+    const files::frozen_base frozen =
+        files::load_base(os::posix_file_system(), layout.directory(), fmt::format("files-{}", index));
+    stream_ = files::start_files_restore(channel, index, epoch, files::to_message(frozen), source_,
                                          watch_.callbacks<files::files_callbacks>());
     return absl::OkStatus();
   }
 
   void drain() { stream_->drain(); }
 
-  absl::Status wait_for(files_progress::phase wanted, steady_clock::time_point deadline) {
-    return watch_.wait_for(wanted, deadline);
+  // In step, or drained, and what has diverged is known.
+  absl::Status wait_for(files_progress::verdict wanted, steady_clock::time_point deadline) {
+    return watch_.wait_for([wanted](const files_progress& now) { return now.judged >= wanted; }, deadline);
   }
+
+  absl::StatusOr<v1::RestoreFilesResponse> adopt(v1::DivergedChoice choice,
+                                                 const std::function<bool()>& given_up) {
+    // Shared, for the answer may come after the wait was given up.
+    auto answer = std::make_shared<std::promise<absl::StatusOr<v1::RestoreFilesResponse>>>();
+    auto future = answer->get_future();
+    stream_->adopt(
+        choice == v1::DIVERGED_CHOICE_DISCARD_PRIMARY,
+        [answer](const absl::StatusOr<v1::RestoreFilesResponse>& done) { answer->set_value(done); });
+    const auto deadline = steady_clock::now() + files_adopt;
+    while (future.wait_for(adopt_poll) != std::future_status::ready) {
+      if (given_up()) return absl::CancelledError("cancelled");
+      if (steady_clock::now() < deadline) continue;
+      return watch_.named(absl::DeadlineExceededError(fmt::format(
+          "the primary did not say within {} min that the files are in place", files_adopt.count())));
+    }
+    absl::StatusOr<v1::RestoreFilesResponse> done = future.get();
+    if (!done.ok()) return watch_.named(done.status());
+    return done;
+  }
+
+  files_progress progress() const { return watch_.progress(); }
+  const std::string& name() const { return watch_.name(); }
 
   void add_to(restoration_progress& all) const {
     const files_progress one = watch_.progress();
@@ -157,7 +196,7 @@ class restoration::tree_way {
  private:
   stream_watch<files_progress> watch_;
   std::shared_ptr<files::file_source> source_;
-  std::unique_ptr<files::files_stream> stream_;  // goes first: it calls back
+  std::unique_ptr<files::restore_files_stream> stream_;  // goes first: it calls back
 };
 
 restoration::restoration(capture::capture_engine& engine, const copy_layout& layout,
@@ -175,17 +214,10 @@ absl::Status restoration::begin(const std::shared_ptr<grpc::Channel>& channel, s
         std::make_unique<way>(engine_, database.catalog(), layout_.place_of(database.path()), on_change_));
     lane->start(channel, epoch);
   }
-  channel_ = channel;
-  epoch_ = epoch;
-  return absl::OkStatus();
-}
-
-absl::Status restoration::begin_files() {
-  if (!trees_.empty()) return absl::OkStatus();
   for (int i = 0; i < spec_.files_size(); ++i) {
     auto& tree = trees_.emplace_back(std::make_unique<tree_way>(spec_.files(i).base(), on_change_));
-    UNDERSTUDY_RETURN_IF_ERROR(tree->start(channel_, static_cast<std::uint32_t>(i), epoch_, spec_.files(i),
-                                           layout_.place_of(spec_.files(i).base())));
+    UNDERSTUDY_RETURN_IF_ERROR(
+        tree->start(channel, static_cast<std::uint32_t>(i), epoch, spec_.files(i), layout_));
   }
   return absl::OkStatus();
 }
@@ -194,32 +226,44 @@ absl::Status restoration::wait_in_step(milliseconds timeout) {
   const auto deadline = steady_clock::now() + timeout;
   for (auto& lane : databases_)
     UNDERSTUDY_RETURN_IF_ERROR(lane->wait_for(database_progress::phase::streaming, deadline));
+  for (auto& tree : trees_)
+    UNDERSTUDY_RETURN_IF_ERROR(tree->wait_for(files_progress::verdict::so_far, deadline));
   return absl::OkStatus();
 }
 
 absl::Status restoration::drain(milliseconds timeout) {
   const auto deadline = steady_clock::now() + timeout;
   for (auto& lane : databases_) lane->drain();
+  for (auto& tree : trees_) tree->drain();
   for (auto& lane : databases_)
     UNDERSTUDY_RETURN_IF_ERROR(lane->wait_for(database_progress::phase::drained, deadline));
-  // Files go straight into the primary's tree (what they replace is set aside), so they go last, when nothing
-  // but the adoption is left to be done.
-  UNDERSTUDY_RETURN_IF_ERROR(begin_files());
-  const auto files_deadline = steady_clock::now() + files_timeout;
-  for (auto& tree : trees_) {
-    UNDERSTUDY_RETURN_IF_ERROR(tree->wait_for(files_progress::phase::streaming, files_deadline));
-    tree->drain();
-  }
-  for (auto& tree : trees_) {
-    UNDERSTUDY_RETURN_IF_ERROR(tree->wait_for(files_progress::phase::drained, files_deadline));
-  }
+  for (auto& tree : trees_)
+    UNDERSTUDY_RETURN_IF_ERROR(tree->wait_for(files_progress::verdict::final, deadline));
   drained_ = true;
   return absl::OkStatus();
+}
+
+absl::Status restoration::check_files() const {
+  std::string all;
+  for (const auto& tree : trees_) {
+    const files_progress now = tree->progress();
+    if (now.diverged > 0)
+      all += fmt::format("{}{} below {}", all.empty() ? "" : "; ", some_of(now.diverged_paths, now.diverged),
+                         tree->name());
+  }
+  if (all.empty()) return absl::OkStatus();
+  return rpc::with_reason(
+      absl::FailedPreconditionError(
+          fmt::format("files were changed on both sides ({}): choose with --discard-primary (the stand-in's "
+                      "win) or --keep-primary (the primary's win); the loser is set aside",
+                      all)),
+      "DIVERGED");
 }
 
 absl::StatusOr<std::vector<std::string>> restoration::adopt(const std::vector<store::freeze_row>& base,
                                                             v1::DivergedChoice choice,
                                                             const std::function<bool()>& given_up) {
+  if (choice == v1::DIVERGED_CHOICE_UNSPECIFIED) UNDERSTUDY_RETURN_IF_ERROR(check_files());
   std::vector<std::string> set_aside;
   for (auto& lane : databases_) {
     UNDERSTUDY_ASSIGN_OR_RETURN(v1::Adopted adopted, lane->adopt(base, choice, given_up));
@@ -227,6 +271,16 @@ absl::StatusOr<std::vector<std::string>> restoration::adopt(const std::vector<st
     set_aside.push_back(adopted.set_aside());
     log::info(spec_.name(), "{}: the primary's own {} is kept at {}", lane->catalog(),
               adopted.diverged() ? "diverged data" : "former data", adopted.set_aside());
+  }
+  for (auto& tree : trees_) {
+    UNDERSTUDY_ASSIGN_OR_RETURN(v1::RestoreFilesResponse done, tree->adopt(choice, given_up));
+    log::info(spec_.name(), "{}: {} files put in place on the primary, {} removed", tree->name(),
+              done.adopted().replaced(), done.adopted().removed());
+    if (done.set_aside().empty()) continue;
+    const v1::FilesDivergence& diverged = done.adopted().divergence();
+    set_aside.push_back(
+        fmt::format("{} (files changed on both sides: {})", done.set_aside(),
+                    some_of({diverged.paths().begin(), diverged.paths().end()}, diverged.count())));
   }
   return set_aside;
 }

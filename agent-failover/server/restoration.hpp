@@ -1,7 +1,7 @@
 #pragma once
 
-// The way back: the copies of one server, with what the stand-in wrote, into images beside the primary's own
-// data, which are put in place only at the end.
+// The way back: the copies of one server, with what the stand-in wrote, into images and files beside the
+// primary's own data, which are put in place only at the end.
 //
 // Threads: one at a time (the server's worker); progress(): any.
 
@@ -39,17 +39,20 @@ class restoration {
               std::function<void()> on_change);
   ~restoration();
 
-  // Starts a stream per database; the file trees follow with drain(). The agent refuses unless it is fenced
-  // and its applications are down.
+  // Starts a stream per database and file tree. The agent refuses unless it is fenced and its applications
+  // are down.
   absl::Status begin(const std::shared_ptr<grpc::Channel>& channel, std::uint64_t epoch);
   // Until every stream follows its source, that is: the heal is done while the stand-in goes on serving.
   absl::Status wait_in_step(std::chrono::milliseconds timeout);
   // The stand-in has stopped: everything it committed is durable on the primary when this returns.
   absl::Status drain(std::chrono::milliseconds timeout);
   bool drained() const { return drained_; }  // a drain succeeded since begin()
-  // Puts every image in place. `base`: the images at takeover, by which the agent tells whether its own data
-  // went on without us. Returns the directories where data was set aside. It takes what the primary's disk
-  // takes; kCancelled when `given_up` says so. The reason DIVERGED (rpc_status.hpp): a choice is needed.
+  // The reason DIVERGED (rpc_status.hpp) when files were changed on both sides, as far as is known yet.
+  absl::Status check_files() const;
+  // Puts every image and every file in place. `base`: the images at takeover, by which the agent tells
+  // whether its own data went on without us. Returns the directories where data was set aside, with what is
+  // in them. It takes what the primary's disk takes; kCancelled when `given_up` says so. The reason DIVERGED:
+  // a choice is needed, nothing was touched.
   absl::StatusOr<std::vector<std::string>> adopt(const std::vector<store::freeze_row>& base,
                                                  v1::DivergedChoice choice,
                                                  const std::function<bool()>& given_up);
@@ -63,9 +66,6 @@ class restoration {
   const copy_layout layout_;
   const v1::ServerSpec spec_;
   const std::function<void()> on_change_;
-  absl::Status begin_files();
-  std::shared_ptr<grpc::Channel> channel_;
-  std::uint64_t epoch_ = 0;
   bool drained_ = false;
   std::vector<std::unique_ptr<way>> databases_;
   std::vector<std::unique_ptr<tree_way>> trees_;

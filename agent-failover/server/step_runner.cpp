@@ -416,7 +416,9 @@ absl::Status step_runner::reverse_heal(const step_context& context) {
   // Met in Conflict it still stops. Its addresses are this host's, whatever it says about them.
   UNDERSTUDY_RETURN_IF_ERROR(await_primary_down(stop_primary_timeout, false));
   UNDERSTUDY_RETURN_IF_ERROR(check_divergence(context));
-  return open_way_back(context);
+  UNDERSTUDY_RETURN_IF_ERROR(open_way_back(context));
+  // Of files one knows only when they have been compared; on the primary nothing has changed yet.
+  return context.choice == policy::diverged_choice::none ? way_back_->check_files() : absl::OkStatus();
 }
 
 absl::Status step_runner::open_way_back(const step_context& context) {

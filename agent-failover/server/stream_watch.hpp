@@ -5,6 +5,7 @@
 #include <fmt/core.h>
 
 #include <chrono>
+#include <concepts>
 #include <functional>
 #include <mutex>
 #include <optional>
@@ -39,11 +40,18 @@ class stream_watch {
     change([] {});
   }
 
-  // Until the stream is in that phase, or in `drained`, which is all there is. Its end is an error here.
+  // Until the stream is in that phase, or in `drained`, which is all there is.
   absl::Status wait_for(phase wanted, std::chrono::steady_clock::time_point deadline) {
+    return wait_for([wanted](const Progress& p) { return p.now == wanted || p.now == phase::drained; },
+                    deadline);
+  }
+  // Until `holds(progress)`. The stream's end is an error here.
+  template <class Predicate>
+  requires std::predicate<Predicate, const Progress&> absl::Status wait_for(
+      const Predicate& holds, std::chrono::steady_clock::time_point deadline) {
     const bool arrived = changed_.until(deadline, [&] {
       std::lock_guard lock(mutex_);
-      return end_.has_value() || progress_.now == wanted || progress_.now == phase::drained;
+      return end_.has_value() || holds(progress_);
     });
     std::lock_guard lock(mutex_);
     if (end_) return named(end_->ok() ? absl::UnavailableError("the stream ended") : *end_);

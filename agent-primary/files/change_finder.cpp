@@ -1,6 +1,7 @@
 #include "agent-primary/files/change_finder.hpp"
 
 #include <fmt/core.h>
+#include <malloc.h>
 
 #include <algorithm>
 
@@ -13,6 +14,10 @@ namespace {
 
 // Clocks of filesystems tick coarsely, and a watcher may be late by as much under load.
 constexpr epoch_ns memory_doubt = 2'000'000'000;
+// Of a half-seen rename: together with the session's delay 100 ms, many times what the kernel and the watcher
+// take.
+constexpr int most_holds = 10;
+constexpr std::size_t most_held = 10'000;  // paths; more at a time are not remembered
 
 operation op(operation::kind what, std::string path, std::string other = {}) {
   return {.what = what, .path = std::move(path), .other = std::move(other)};
@@ -23,11 +28,11 @@ operation op(operation::kind what, std::string path, std::string other = {}) {
 void change_finder::set_receiver(receiver_state state) {
   receiver_ = std::move(state);
   links_.clear();
-  for (const auto& [path, listed] : receiver_->listing) {
+  receiver_->listing.each([&](std::string_view path, entry_kind kind) {
     index_record record;
-    record.kind = listed.kind;
+    record.kind = kind;
     index_.put(path, record);
-  }
+  });
 }
 
 change_finder::result change_finder::find(const dirty_work& work, std::uint64_t first_sequence) {
@@ -48,6 +53,7 @@ change_finder::result change_finder::find(const dirty_work& work, std::uint64_t 
     scan("");
     if (receiver_) compare_hard_links();
     receiver_.reset();
+    ::malloc_trim(0);  // what a million entries took is not needed again
   } else {
     for (const auto& [path, why] : work.paths) look_at(path, why);
   }
@@ -57,6 +63,8 @@ change_finder::result change_finder::find(const dirty_work& work, std::uint64_t 
 change_finder::result change_finder::finish() {
   result r;
   r.retry = std::exchange(retry_, {});
+  r.held = std::exchange(held_, {});
+  if (r.held.empty()) holds_.clear();
   r.unavailable = std::exchange(unavailable_, {});
   const auto append = [&](auto& operations) {
     for (auto& o : operations) {
@@ -91,6 +99,7 @@ void change_finder::look_at(const std::string& path, const hint& why) {
     return;
   }
   if (!*found) {
+    if (!why.gone && index_.find(path) != nullptr && hold(path)) return;
     if (index_.find(path) != nullptr) removals_.push_back(op(operation::kind::remove, path));
     return;
   }
@@ -154,8 +163,8 @@ void change_finder::scan(const std::string& directory) {
 void change_finder::look(observation&& found, bool scanned) {
   const index_record* known = index_.find(found.what.path);
   if (receiver_ && known != nullptr && !known->same) {
-    if (const auto listed = receiver_->listing.find(found.what.path); listed != receiver_->listing.end()) {
-      return compare_with_listing(listed->second, found);
+    if (const auto listed = receiver_->listing.find(found.what.path)) {
+      return compare_with_listing(*listed, found);
     }
   }
   if (receiver_ && found.names > 1) {
@@ -166,7 +175,29 @@ void change_finder::look(observation&& found, bool scanned) {
                            .written_since_read = known != nullptr && hinted != work_->paths.end() &&
                                                  hinted->second.content &&
                                                  hinted->second.last > known->read_at_steady};
-  add(decide(known, found, why), std::move(found));
+  const step needed = decide(known, found, why);
+  if ((needed == step::put || needed == step::verify) && !work_->everything && !receiver_ &&
+      (known == nullptr || known->inode != found.inode) && is_half_of_a_rename(found) &&
+      hold(found.what.path)) {
+    return;
+  }
+  add(needed, std::move(found));
+}
+
+bool change_finder::is_half_of_a_rename(const observation& found) {
+  if (found.what.kind != entry_kind::regular) return false;
+  for (const std::string& other : index_.names_of(found.device, found.inode)) {
+    if (other == found.what.path) continue;
+    const auto there = reader_.observe(other);
+    if (there.ok() && (!*there || (*there)->inode != found.inode)) return true;
+  }
+  return false;
+}
+
+bool change_finder::hold(const std::string& path) {
+  if (holds_.size() >= most_held || ++holds_[path] > most_holds) return false;
+  held_.push_back(path);
+  return true;
 }
 
 void change_finder::add(step s, observation&& found) {

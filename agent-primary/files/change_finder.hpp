@@ -13,6 +13,7 @@
 
 #include "agent-primary/files/dirty_set.hpp"
 #include "agent-primary/files/planner.hpp"
+#include "agent-primary/files/receiver_listing.hpp"
 #include "agent-primary/files/tree_index.hpp"
 #include "common/files/tree_walk.hpp"
 #include "common/os/file_system.hpp"
@@ -35,7 +36,7 @@ struct operation {
 
 // What a stream knows of the receiver at its start.
 struct receiver_state {
-  std::map<std::string, entry> listing;
+  receiver_listing listing;
   comparison compared;         // what may be compared
   epoch_ns in_step_until = 0;  // the copy held everything that changed before
   // What an earlier stream to the same copy knew, and what of it was durable; may be null.
@@ -55,6 +56,7 @@ class change_finder {
   struct result {
     std::deque<operation> operations;  // in the order to carry out
     std::vector<std::string> retry;    // could not be looked at: later
+    std::vector<std::string> held;     // half of a rename whose other half is about to be told: in a moment
     std::string unavailable;           // not empty: part of the tree is not mounted; nothing was planned
   };
   // `first_sequence`: of the first rename in the result.
@@ -71,6 +73,10 @@ class change_finder {
   void add(step s, observation&& found);
   void compare_hard_links();
   bool is_unmounted(const observation& found) const;
+  // A file has the name of another one, of which no event told yet that it was renamed: it would be sent
+  // although the receiver has it. Waited for, for a bounded time.
+  bool is_half_of_a_rename(const observation& found);
+  bool hold(const std::string& path);
   result finish();
 
   os::directory& root_;
@@ -97,6 +103,8 @@ class change_finder {
   std::map<std::string, operation> directory_attributes_;
   std::deque<operation> renames_;
   std::vector<std::string> retry_;
+  std::vector<std::string> held_;
+  std::map<std::string, int> holds_;  // how often, one after the other
   std::string unavailable_;
 };
 

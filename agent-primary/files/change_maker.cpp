@@ -5,9 +5,11 @@
 #include <algorithm>
 #include <utility>
 
+#include "common/files/content_coding.hpp"
 #include "common/files/entry_message.hpp"
 #include "common/files/tree_path.hpp"
 #include "common/log/log.hpp"
+#include "common/status/status_macros.hpp"
 #include "common/status/status_text.hpp"
 #include "understudy/v1/files.pb.h"
 
@@ -16,14 +18,18 @@ namespace {
 
 using std::chrono::milliseconds;
 
-constexpr std::uint64_t largest_inline = 256 * 1024;  // bytes; larger ones travel in chunks
-constexpr std::size_t chunk_bytes = 1 << 20;          // what files.proto allows
-constexpr std::uint64_t largest_append = 8 << 20;     // bytes at a time; more is sent as a whole file
-constexpr std::size_t append_piece = 512 * 1024;      // bytes per change, so that two fit into a message
-constexpr int most_attempts = 3;                      // to read a file that is written all the time
-constexpr milliseconds unstable_delay{100};           // between them
-constexpr milliseconds failure_delay{2000};           // after an error of reading
-constexpr std::size_t most_questions = 256;           // per message
+constexpr std::uint64_t largest_inline = 256 * 1024;   // bytes; larger ones travel in chunks
+constexpr std::size_t chunk_bytes = 1 << 20;           // what files.proto allows
+constexpr std::uint64_t largest_append = 8 << 20;      // bytes at a time; more is sent as a whole file
+constexpr std::size_t append_piece = 512 * 1024;       // bytes per change, so that two fit into a message
+constexpr std::uint64_t smallest_in_blocks = 1 << 20;  // bytes; less is sent sooner than asked about
+constexpr std::uint32_t block_bytes = 128 * 1024;  // about what one page of a large file costs on the wire
+constexpr std::size_t hash_bytes = 16;
+constexpr std::uint64_t longest_run = 64 << 20;  // bytes of equal blocks per message
+constexpr int most_attempts = 3;                 // to read a file that is written all the time
+constexpr milliseconds unstable_delay{100};      // between them
+constexpr milliseconds failure_delay{2000};      // after an error of reading
+constexpr std::size_t most_questions = 256;      // per message
 // A large file that is written all the time takes at most a fifth of our time.
 constexpr int busy_factor = 4;
 constexpr milliseconds short_read{20};
@@ -36,6 +42,15 @@ epoch_ns wall_now() {
 }
 
 }  // namespace
+
+change_maker::change_maker(os::directory& root, tree_reader& reader, tree_index& index, dirty_set& dirty,
+                           bool with_attributes)
+    : root_(root),
+      reader_(reader),
+      index_(index),
+      dirty_(dirty),
+      with_attributes_(with_attributes),
+      piece_bytes_(chunk_bytes) {}
 
 v1::FileChange& change_maker::add(v1::FileBatch& batch) {
   v1::FileChange& change = *batch.add_changes();
@@ -134,6 +149,21 @@ void change_maker::put_regular(observation&& found, v1::FileBatch& batch) {
     upload_->reader = *std::move(reader);
     upload_->read_at = read_at;
     upload_->began = read_at_steady;
+    const auto cut = cut_uploads_.extract(path);
+    if (cut.empty()) {
+      const index_record* there = index_.find(path);
+      if (there != nullptr && there->same && there->kind == entry_kind::regular &&
+          there->size >= smallest_in_blocks && upload_->reader->seen().what.size >= smallest_in_blocks) {
+        upload_->blocks = block_state::wanted;
+      }
+      return;
+    }
+    const entry& what = upload_->reader->seen().what;
+    if (cut.mapped().size != what.size || cut.mapped().modified_at != what.modified_at) return;
+    if (const absl::Status read = upload_->reader->skip_to(cut.mapped().have); !read.ok()) {
+      upload_.reset();
+      failed(path, read);
+    }
     return;
   }
   std::string content((*reader)->seen().what.size, '\0');
@@ -148,12 +178,74 @@ void change_maker::put_regular(observation&& found, v1::FileBatch& batch) {
   finish_put(**reader, 0, std::move(content), read_at, read_at_steady, batch);
 }
 
-bool change_maker::next_chunk(v1::FileChunk& chunk, v1::FileBatch& batch) {
+void change_maker::ask_blocks(v1::FileBlocksQuestion& message) {
+  upload_->blocks = block_state::asked;
+  message.set_path(upload_->reader->seen().what.path);
+  message.set_block_bytes(block_bytes);
+}
+
+absl::Status change_maker::take_blocks(const v1::FileBlocks& blocks) {
+  if (!awaits_blocks()) return absl::InvalidArgumentError("blocks: there was no question");
+  upload_->blocks = block_state::known;
+  upload_->hashes = blocks.hashes();
+  return absl::OkStatus();
+}
+
+bool change_maker::is_known_block(const std::string& piece, std::uint64_t offset) const {
+  const std::uint64_t at = offset / block_bytes * hash_bytes;
+  const bool whole =
+      piece.size() == block_bytes || offset + piece.size() == upload_->reader->seen().what.size;
+  if (offset % block_bytes != 0 || !whole || at + hash_bytes > upload_->hashes.size()) return false;
+  return upload_->hashes.compare(at, hash_bytes, to_bytes(digest_of(piece))) == 0;
+}
+
+absl::StatusOr<bool> change_maker::next_piece(v1::FileChunk& chunk) {
   std::uint64_t offset = 0;
-  const absl::StatusOr<bool> more = upload_->reader->next(*chunk.mutable_content(), offset, chunk_bytes);
+  if (upload_->hashes.empty()) {
+    UNDERSTUDY_ASSIGN_OR_RETURN(const bool more, upload_->reader->next(*chunk.mutable_content(), offset,
+                                                                       std::min(chunk_bytes, piece_bytes_)));
+    chunk.set_offset(offset);
+    return more;
+  }
+  if (!upload_->held.empty()) {
+    chunk.set_offset(upload_->held_at);
+    chunk.set_content(std::exchange(upload_->held, {}));
+    return true;
+  }
+  std::uint64_t run = 0;
+  while (run < longest_run) {
+    std::string piece;
+    UNDERSTUDY_ASSIGN_OR_RETURN(const bool more, upload_->reader->next(piece, offset, block_bytes));
+    if (!more) break;
+    if (run > 0 && (offset != chunk.offset() + run || !is_known_block(piece, offset))) {
+      upload_->held = std::move(piece);
+      upload_->held_at = offset;
+      break;
+    }
+    if (run == 0) chunk.set_offset(offset);
+    if (!is_known_block(piece, offset)) {
+      chunk.set_content(std::move(piece));
+      return true;
+    }
+    run += piece.size();
+  }
+  chunk.set_present(run);
+  return run > 0;
+}
+
+bool change_maker::next_chunk(v1::FileChunk& chunk, v1::FileBatch& batch) {
+  const absl::StatusOr<bool> more = next_piece(chunk);
   chunk.set_upload(upload_->number);
   if (more.ok() && *more) {
-    chunk.set_offset(offset);
+    if (!std::exchange(upload_->announced, true)) {
+      to_message(upload_->reader->seen().what, *chunk.mutable_entry());
+      upload_->packs_well = packs_well(chunk.content());
+    }
+    if (!upload_->packs_well || chunk.content().empty()) return true;
+    if (std::optional<std::string> packed = pack(chunk.content())) {
+      chunk.set_uncompressed(static_cast<std::uint32_t>(chunk.content().size()));
+      chunk.set_content(*std::move(packed));
+    }
     return true;
   }
   chunk.clear_content();  // abandons the upload, unless a put follows
@@ -187,6 +279,12 @@ void change_maker::finish_put(content_reader& reader, std::uint64_t upload_numbe
   v1::FilePut& put = *add(batch).mutable_put();
   to_message(sent.what, *put.mutable_entry());
   put.set_upload(upload_number);
+  if (packs_well(content)) {
+    if (std::optional<std::string> packed = pack(content)) {
+      put.set_zstd(true);
+      content = *std::move(packed);
+    }
+  }
   put.set_content(std::move(content));
   index_record record = record_of(sent);
   record.read_at = read_at;

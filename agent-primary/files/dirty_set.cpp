@@ -43,6 +43,18 @@ void dirty_set::mark(std::string_view path, bool content, bool recursive, std::c
   if (sooner) wake();
 }
 
+void dirty_set::mark_gone(std::string_view path) {
+  {
+    const std::lock_guard lock(mutex_);
+    hint& h = work_.paths[std::string(path)];
+    h.gone = true;
+    h.recursive = true;
+    h.due = h.last = std::chrono::steady_clock::now();
+    if (work_.paths.size() > most_hints) become_everything();
+  }
+  wake();
+}
+
 void dirty_set::mark_renamed(std::string_view from, std::string_view to) {
   const auto now = std::chrono::steady_clock::now();
   {

@@ -23,6 +23,7 @@ using steady_time = std::chrono::steady_clock::time_point;
 struct hint {
   bool content = false;    // written, not only its metadata changed
   bool recursive = false;  // a directory about which nothing is known
+  bool gone = false;       // removed, or moved out of the tree: no second half of a rename will come
   steady_time last;        // of the newest event
   steady_time due;         // not to be taken before
 };
@@ -38,6 +39,7 @@ class dirty_set {
  public:
   // `delay`: how long more events of the same path may be waited for. The earliest due time counts.
   void mark(std::string_view path, bool content, bool recursive, std::chrono::milliseconds delay);
+  void mark_gone(std::string_view path);
   // Both names become dirty, and hints below `from` move below `to`.
   void mark_renamed(std::string_view from, std::string_view to);
   void mark_everything();

@@ -52,7 +52,7 @@ absl::Status file_source_runner::work() {
     if (taken.ended) return absl::OkStatus();
     UNDERSTUDY_ASSIGN_OR_RETURN(auto message, session.next());
     board_.post(session.progress());
-    if (message && !stream_.send(*message)) return absl::OkStatus();
+    if (message && !stream_.send(*std::move(message))) return absl::OkStatus();
     until = message ? std::chrono::steady_clock::time_point::min() : session.wait_until();
   }
 }
@@ -65,7 +65,7 @@ absl::Status file_source_runner::run() {
     // Told in a message: closing a call from the server's side would lose the reason.
     v1::FilesSourceMessage last;
     channel::to_wire(status, last.mutable_end());
-    stream_.send(last);
+    stream_.send(std::move(last));
   }
   if (!mailbox_->wait_ended(status.ok() || absl::IsCancelled(status) ? std::chrono::milliseconds{0}
                                                                      : farewell)) {

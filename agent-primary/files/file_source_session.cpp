@@ -28,13 +28,17 @@ constexpr std::size_t batch_bytes = 3 << 19;         // 1.5 MiB: with one more f
 constexpr std::size_t change_overhead = 256;         // bytes, about, of a change without content
 constexpr std::size_t largest_listing = 20'000'000;  // entries; more than a tree of ours has
 constexpr milliseconds longest_turn{300};            // of work without sending
+constexpr std::size_t most_cut_uploads = 64;         // what a receiver may remember
 constexpr seconds heartbeat_interval{1};             // files.proto promises it
 constexpr milliseconds progress_interval{500};
 constexpr seconds in_step_interval{5};  // the receiver remembers it now and then
 constexpr milliseconds unavailable_retry{1000};
 constexpr milliseconds look_again{2000};   // at what could not be read
+constexpr milliseconds held_look{10};      // at what waits for the other half of a rename
 constexpr milliseconds first_retry{1000};  // of a refused change
 constexpr milliseconds longest_retry{30'000};
+constexpr std::uint64_t small_file = 1 << 20;  // bytes
+constexpr milliseconds small_retry{500};
 
 epoch_ns wall_now() {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(
@@ -92,6 +96,7 @@ absl::Status file_source_session::receive(v1::FilesSinkMessage&& message) {
     case v1::FilesSinkMessage::kDrain:
       draining_ = message.drain();
       drained_ = false;
+      progress_.judged = std::min(progress_.judged, files_progress::verdict::so_far);
       drain_asked_at_ = wall_now();
       rescan_ = true;  // the last word: whatever events said
       return absl::OkStatus();
@@ -107,6 +112,20 @@ absl::Status file_source_session::receive(v1::FilesSinkMessage&& message) {
       for (operation& o : maker_->take_consequences()) operations_.push_back(std::move(o));
       return absl::OkStatus();
     }
+    case v1::FilesSinkMessage::kDivergence:
+      progress_.diverged = message.divergence().count();
+      progress_.diverged_paths.assign(message.divergence().paths().begin(),
+                                      message.divergence().paths().end());
+      progress_.judged =
+          message.divergence().drained() ? files_progress::verdict::final : files_progress::verdict::so_far;
+      return absl::OkStatus();
+    case v1::FilesSinkMessage::kLimit:
+      pace_.set_limit(message.limit(), std::chrono::steady_clock::now());
+      if (maker_) maker_->limit_pieces(pace_.piece_bytes());
+      return absl::OkStatus();
+    case v1::FilesSinkMessage::kBlocks:
+      if (!maker_) return absl::InvalidArgumentError("blocks: there was no question");
+      return maker_->take_blocks(message.blocks());
     case v1::FilesSinkMessage::kEnd:
       return channel::from_wire(message.end());
     case v1::FilesSinkMessage::MESSAGE_NOT_SET:
@@ -115,20 +134,23 @@ absl::Status file_source_session::receive(v1::FilesSinkMessage&& message) {
   return absl::InvalidArgumentError("a message of an unknown kind");
 }
 
-absl::Status file_source_session::take_listing(const v1::FilesSinkMessage& message) {
-  const v1::FileListing& part = message.listing();
+absl::Status file_source_session::take_listing(v1::FilesSinkMessage& message) {
+  v1::FileListing& part = *message.mutable_listing();
   if (listed_) return absl::InvalidArgumentError("listing: it was complete");
-  for (const v1::FileEntry& listed : part.entries()) {
-    UNDERSTUDY_ASSIGN_OR_RETURN(entry e, from_message(listed, true));
-    std::string path = e.path;
-    receiver_.listing.insert_or_assign(std::move(path), std::move(e));
+  for (v1::FileEntry& listed : *part.mutable_entries()) {
+    UNDERSTUDY_RETURN_IF_ERROR(receiver_.listing.add(listed));
   }
   if (receiver_.listing.size() > largest_listing)
     return absl::ResourceExhaustedError("listing: too many entries");
   if (!part.complete()) return absl::OkStatus();
   listed_ = true;
+  receiver_.listing.finish();
   copy_ = part.copy();
   known_root_ = part.memory().root();
+  for (const v1::FileUpload& upload : part.uploads()) {
+    UNDERSTUDY_ASSIGN_OR_RETURN(entry e, from_message(upload.entry(), false));
+    if (cut_uploads_.size() < most_cut_uploads) cut_uploads_.emplace_back(std::move(e), upload.have());
+  }
   receiver_.in_step_until = from_message(part.memory().in_step_until());
   receiver_.compared = {.owners = !part.owners_ignored(), .extended_attributes = !part.xattrs_ignored()};
   file_source::memory known = source_->take_memory();
@@ -164,8 +186,10 @@ absl::Status file_source_session::take_refusal(const v1::FilesSinkMessage& messa
   }
   if (path == base_path || !check_path(path).ok()) return absl::OkStatus();
   bool whole = false;
+  std::uint64_t known_size = 0;
   if (const index_record* known = index_->find(path); known != nullptr) {
     index_record unknown = *known;
+    known_size = unknown.size;
     whole = unknown.kind == entry_kind::regular && unknown.same && unknown.content.has_value();
     unknown.same = false;
     index_->put(path, unknown);
@@ -174,8 +198,10 @@ absl::Status file_source_session::take_refusal(const v1::FilesSinkMessage& messa
     index_->put(path, unknown);
   }
   if (refusal.retry()) {
-    source_->dirty().mark(path, true, true, retry_delay_);
-    retry_delay_ = std::min(retry_delay_ * 2, longest_retry);
+    // A disk that was full is tried often with what costs little.
+    const bool small = known_size <= small_file;
+    source_->dirty().mark(path, true, true, small ? small_retry : retry_delay_);
+    if (!small) retry_delay_ = std::min(retry_delay_ * 2, longest_retry);
   } else if (whole && refused_whole_.insert(path).second) {
     // An append or a link that does not fit: the whole file does. A whole file that was refused waits for the
     // next comparison or its next change.
@@ -199,10 +225,7 @@ void file_source_session::begin() {
   root_ = *std::move(root);
   root_identity_ = identity_of(root_->descriptor());
   reader_.emplace(*root_, *matcher_, receiver_.compared.extended_attributes);
-  const bool copy_has_files =
-      std::any_of(receiver_.listing.begin(), receiver_.listing.end(),
-                  [](const auto& listed) { return listed.second.kind != entry_kind::directory; });
-  if (!known_root_.empty() && known_root_ != root_identity_ && copy_has_files) {
+  if (!known_root_.empty() && known_root_ != root_identity_ && receiver_.listing.has_files()) {
     bool empty = true;
     const auto look = [&](observation&& found) {
       empty = found.what.kind == entry_kind::directory;
@@ -221,6 +244,8 @@ void file_source_session::begin() {
   progress_.now = held_ ? files_progress::phase::held : files_progress::phase::comparing;
   finder_.emplace(*root_, *matcher_, *reader_, *index_);
   maker_.emplace(*root_, *reader_, *index_, source_->dirty(), receiver_.compared.extended_attributes);
+  for (const auto& [what, have] : cut_uploads_) maker_->add_cut_upload(what, have);
+  maker_->limit_pieces(pace_.piece_bytes());
   finder_->set_receiver(std::move(receiver_));
   receiver_ = {};
   rescan_ = true;
@@ -262,6 +287,7 @@ absl::Status file_source_session::look_for_changes(steady_time now) {
   change_finder::result found = finder_->find(work, maker_->next_sequence());
   operations_ = std::move(found.operations);
   for (const std::string& path : found.retry) dirty.mark(path, false, true, look_again);
+  for (const std::string& path : found.held) dirty.mark(path, true, false, held_look);
   if (!found.unavailable.empty()) become_unavailable(std::move(found.unavailable));
   if (comparing_) {
     progress_.files_total += operations_.size();
@@ -270,8 +296,9 @@ absl::Status file_source_session::look_for_changes(steady_time now) {
   return absl::OkStatus();
 }
 
-bool file_source_session::may_send() const {
-  return maker_ && !held_ && in_flight_bytes_ < window_bytes && in_flight_.size() < 4096;
+bool file_source_session::may_send(steady_time now) const {
+  return maker_ && !held_ && !maker_->wants_blocks() && !maker_->awaits_blocks() &&
+         in_flight_bytes_ < window_bytes && in_flight_.size() < 4096 && pace_.may_send(now);
 }
 
 absl::StatusOr<std::optional<v1::FilesSourceMessage>> file_source_session::next_change(steady_time now) {
@@ -279,18 +306,24 @@ absl::StatusOr<std::optional<v1::FilesSourceMessage>> file_source_session::next_
   v1::FileBatch batch;
   std::size_t bytes = 0;
   int counted = 0;
+  const auto count = [&](std::size_t added) {
+    progress_.bytes_done += added;
+    pace_.sent(added);
+  };
   if (maker_->is_uploading()) {
     v1::FileChunk& chunk = *message.mutable_chunk();
     // Not in the window, for what acknowledges it comes only with the whole file: a receiver that is slow
     // does not read, and so holds up the sending.
     if (maker_->next_chunk(chunk, batch)) {
-      progress_.bytes_done += chunk.content().size() + change_overhead;
+      count(chunk.content().size() + change_overhead);
       return std::optional(std::move(message));
     }
     if (batch.changes_size() == 0) return std::optional(std::move(message));  // abandons the upload
     message.Clear();
   }
-  if (operations_.empty() && batch.changes_size() == 0 && (unavailable_.empty() || now >= next_try_)) {
+  // Not while the receiver is asked what it has: what is not known yet would be sent.
+  if (operations_.empty() && batch.changes_size() == 0 && !maker_->awaits_answers() &&
+      (unavailable_.empty() || now >= next_try_)) {
     UNDERSTUDY_RETURN_IF_ERROR(look_for_changes(now));
   }
   for (;;) {
@@ -311,7 +344,7 @@ absl::StatusOr<std::optional<v1::FilesSourceMessage>> file_source_session::next_
   if (batch.changes_size() == 0) return std::optional<v1::FilesSourceMessage>{};
   in_flight_.push_back({.sequence = maker_->last_sequence(), .bytes = bytes});
   in_flight_bytes_ += bytes;
-  progress_.bytes_done += bytes;
+  count(bytes);
   *message.mutable_batch() = std::move(batch);
   return std::optional(std::move(message));
 }
@@ -375,13 +408,19 @@ absl::StatusOr<std::optional<v1::FilesSourceMessage>> file_source_session::next(
     return absl::AbortedError("a newer stream of the same tree has begun");
   const steady_time now = std::chrono::steady_clock::now();
   if (listed_ && !maker_ && now >= next_try_) begin();
+  if (maker_ && maker_->wants_blocks()) {
+    v1::FilesSourceMessage message;
+    maker_->ask_blocks(*message.mutable_blocks_question());
+    last_sent_ = now;
+    return std::optional(std::move(message));
+  }
   if (maker_ && maker_->has_questions()) {
     v1::FilesSourceMessage message;
     maker_->take_questions(*message.mutable_question());
     last_sent_ = now;
     return std::optional(std::move(message));
   }
-  if (may_send()) {
+  if (may_send(now)) {
     UNDERSTUDY_ASSIGN_OR_RETURN(std::optional<v1::FilesSourceMessage> message, next_change(now));
     if (message) {
       last_sent_ = now;
@@ -395,12 +434,16 @@ absl::StatusOr<std::optional<v1::FilesSourceMessage>> file_source_session::next(
 
 steady_time file_source_session::wait_until() const {
   steady_time until = last_sent_ + heartbeat_interval;
-  if (!maker_ || !may_send()) return until;
+  const steady_time now = std::chrono::steady_clock::now();
+  if (maker_ && maker_->wants_blocks()) return steady_time::min();
+  if (maker_ && !pace_.may_send(now)) return std::min(until, pace_.next_at());
+  if (!maker_ || !may_send(now)) return until;
   if (!operations_.empty() || maker_->is_uploading() || maker_->has_questions()) return steady_time::min();
+  if (maker_->awaits_answers()) return until;
   if (!unavailable_.empty()) return std::min(until, next_try_);
   if (rescan_) return steady_time::min();
   if (const std::optional<steady_time> due = source_->dirty().next_due()) until = std::min(until, *due);
-  if (draining_ && !drained_) until = std::min(until, std::chrono::steady_clock::now() + milliseconds{20});
+  if (draining_ && !drained_) until = std::min(until, now + milliseconds{20});
   return until;
 }
 

@@ -11,6 +11,8 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -18,6 +20,7 @@
 #include "agent-primary/files/change_maker.hpp"
 #include "agent-primary/files/file_source.hpp"
 #include "common/files/files_progress.hpp"
+#include "common/files/pace.hpp"
 
 namespace understudy::v1 {
 class FilesSinkMessage;
@@ -46,7 +49,7 @@ class file_source_session {
     std::size_t bytes = 0;
   };
 
-  absl::Status take_listing(const v1::FilesSinkMessage& message);
+  absl::Status take_listing(v1::FilesSinkMessage& message);
   absl::Status take_refusal(const v1::FilesSinkMessage& message);
   absl::Status take_durable(std::uint64_t sequence);
   // Opens the base and plans the first comparison. Says in `unavailable_` why it cannot yet.
@@ -57,7 +60,7 @@ class file_source_session {
   absl::StatusOr<std::optional<v1::FilesSourceMessage>> next_change(steady_time now);
   std::optional<v1::FilesSourceMessage> next_remark(steady_time now);
   void become_unavailable(std::string reason);
-  bool may_send() const;
+  bool may_send(steady_time now) const;
   bool is_quiet() const;
 
   std::shared_ptr<file_source> source_;
@@ -74,6 +77,8 @@ class file_source_session {
   std::optional<change_finder> finder_;
   std::optional<change_maker> maker_;
 
+  pace pace_;
+  std::vector<std::pair<entry, std::uint64_t>> cut_uploads_;
   std::deque<operation> operations_;
   std::deque<sent> in_flight_;
   std::size_t in_flight_bytes_ = 0;

@@ -1,5 +1,5 @@
 #include <algorithm>
-#include <map>
+#include <set>
 #include <unordered_map>
 #include <utility>
 
@@ -10,13 +10,49 @@
 namespace understudy::files {
 namespace {
 
+struct node;
+
+// By its name, which the node itself holds: a million files have a million of them.
+struct by_name {
+  using is_transparent = void;
+  bool operator()(const std::unique_ptr<node>& a, const std::unique_ptr<node>& b) const;
+  bool operator()(const std::unique_ptr<node>& a, std::string_view b) const;
+  bool operator()(std::string_view a, const std::unique_ptr<node>& b) const;
+};
+using nodes = std::set<std::unique_ptr<node>, by_name>;
+
 struct node {
   index_record record;
   node* parent = nullptr;
   std::string name;
-  std::map<std::string, std::unique_ptr<node>, std::less<>> children;
-  std::uint64_t moved_by = 0;  // the last rename of this very node
+  std::unique_ptr<nodes> children;  // of a directory that has any
+  std::uint64_t moved_by = 0;       // the last rename of this very node
+
+  node* child(std::string_view wanted) const {
+    if (children == nullptr) return nullptr;
+    const auto at = children->find(wanted);
+    return at == children->end() ? nullptr : at->get();
+  }
+  void adopt(std::unique_ptr<node> made) {
+    if (children == nullptr) children = std::make_unique<nodes>();
+    children->insert(std::move(made));
+  }
+  std::unique_ptr<node> give_away(std::string_view wanted) {
+    std::unique_ptr<node> taken = std::move(children->extract(children->find(wanted)).value());
+    if (children->empty()) children.reset();
+    return taken;
+  }
 };
+
+bool by_name::operator()(const std::unique_ptr<node>& a, const std::unique_ptr<node>& b) const {
+  return a->name < b->name;
+}
+bool by_name::operator()(const std::unique_ptr<node>& a, std::string_view b) const {
+  return a->name < b;
+}
+bool by_name::operator()(std::string_view a, const std::unique_ptr<node>& b) const {
+  return a < b->name;
+}
 
 class memory_index final : public tree_index {
  public:
@@ -46,7 +82,7 @@ class memory_index final : public tree_index {
     node* at = find_node(path);
     if (at == nullptr || at == &root_) return;
     drop(*at);
-    at->parent->children.erase(at->parent->children.find(at->name));
+    at->parent->give_away(at->name);
   }
 
   bool rename(std::string_view from, std::string_view to, std::uint64_t sequence) override {
@@ -55,21 +91,19 @@ class memory_index final : public tree_index {
     if (source == nullptr || source == &root_ || parent == nullptr) return false;
     if (parent->record.kind != entry_kind::directory || is_below(to, from)) return false;
     remove(to);
-    auto taken = source->parent->children.extract(source->parent->children.find(source->name));
-    std::string name(name_of(to));
+    std::unique_ptr<node> taken = source->parent->give_away(source->name);
     source->parent = parent;
-    source->name = name;
+    source->name = name_of(to);
     source->moved_by = sequence;
-    taken.key() = std::move(name);
-    parent->children.insert(std::move(taken));
+    parent->adopt(std::move(taken));
     return true;
   }
 
   void list(std::string_view directory,
             const std::function<void(const std::string&, const index_record&)>& visit) const override {
     const node* at = find_node(directory.empty() ? base_path : directory);
-    if (at == nullptr) return;
-    for (const auto& [name, child] : at->children) visit(name, child->record);
+    if (at == nullptr || at->children == nullptr) return;
+    for (const auto& child : *at->children) visit(child->name, child->record);
   }
 
   std::vector<std::string> names_of(dev_t device, ino_t inode) const override {
@@ -97,9 +131,8 @@ class memory_index final : public tree_index {
     if (path == base_path) return at;
     for (std::size_t begin = 0; begin <= path.size();) {
       const std::size_t end = std::min(path.find('/', begin), path.size());
-      const auto child = at->children.find(path.substr(begin, end - begin));
-      if (child == at->children.end()) return nullptr;
-      at = child->second.get();
+      at = at->child(path.substr(begin, end - begin));
+      if (at == nullptr) return nullptr;
       begin = end + 1;
     }
     return at;
@@ -111,16 +144,15 @@ class memory_index final : public tree_index {
       parent.record = {};
       parent.record.kind = entry_kind::directory;
     }
-    auto at = parent.children.find(name);
-    if (at == parent.children.end()) {
-      auto made = std::make_unique<node>();
-      made->parent = &parent;
-      made->name = name;
-      made->record.kind = entry_kind::directory;
-      at = parent.children.emplace(made->name, std::move(made)).first;
-      ++size_;
-    }
-    return at->second.get();
+    if (node* known = parent.child(name)) return known;
+    auto made = std::make_unique<node>();
+    node* child = made.get();
+    made->parent = &parent;
+    made->name = name;
+    made->record.kind = entry_kind::directory;
+    parent.adopt(std::move(made));
+    ++size_;
+    return child;
   }
 
   static std::string path_of(const node& n) {
@@ -132,8 +164,9 @@ class memory_index final : public tree_index {
   }
 
   void drop_children(node& n) {
-    for (const auto& [name, child] : n.children) drop(*child);
-    n.children.clear();
+    if (n.children == nullptr) return;
+    for (const auto& child : *n.children) drop(*child);
+    n.children.reset();
   }
   void drop(node& n) {
     drop_children(n);

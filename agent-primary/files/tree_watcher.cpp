@@ -95,7 +95,7 @@ class tree_watcher::watches {
     if (!moved_from_) return;
     const moved_away gone = *std::exchange(moved_from_, std::nullopt);
     if (gone.is_directory) forget(gone.path);
-    dirty_.mark(gone.path, false, true, at_once);
+    dirty_.mark_gone(gone.path);
   }
 
  private:
@@ -248,7 +248,7 @@ class tree_watcher::watches {
       }
     } else if ((event.mask & IN_DELETE) != 0) {
       if (is_directory) forget(path);
-      dirty_.mark(path, false, false, at_once);
+      dirty_.mark_gone(path);
     } else if ((event.mask & IN_CLOSE_WRITE) != 0) {
       dirty_.mark(path, true, false, at_once);
     } else if ((event.mask & IN_MODIFY) != 0) {

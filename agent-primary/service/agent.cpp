@@ -18,9 +18,11 @@
 #include <mutex>
 #include <thread>
 
+#include "agent-failover/replica/tree/incoming_tree.hpp"
 #include "agent-primary/service/agent_parts.hpp"
 #include "agent-primary/service/boot_moment.hpp"
 #include "agent-primary/service/database_keeper.hpp"
+#include "agent-primary/service/files_restore.hpp"
 #include "agent-primary/service/gate_client.hpp"
 #include "agent-primary/service/lease_keeper.hpp"
 #include "agent-primary/service/lease_streams.hpp"
@@ -190,6 +192,13 @@ absl::Status agent::implementation::start_file_sources() {
     }
     for (const database_config& database : parts.databases()) {
       options.what.exclude_databases.push_back(database.path);
+    }
+    // Before an application may start over half of it. Where it fails, every stream of this tree says why.
+    if (const absl::Status finished = files::finish_adoption(
+            os::posix_file_system(),
+            restore_options(options.what, static_cast<std::uint32_t>(parts.file_sources.size())));
+        !finished.ok()) {
+      log::error("", "{}: an interrupted failback cannot be finished: {}", tree.base, message_of(finished));
     }
     UNDERSTUDY_ASSIGN_OR_RETURN(std::shared_ptr<files::file_source> source,
                                 files::file_source::start(std::move(options)));

@@ -13,6 +13,7 @@
 #include "agent-primary/service/agent_parts.hpp"
 #include "agent-primary/service/database_restore.hpp"
 #include "agent-primary/service/describe.hpp"
+#include "agent-primary/service/files_restore.hpp"
 #include "agent-primary/service/lease_streams.hpp"
 #include "common/channel/database_service.hpp"
 #include "common/os/file_system.hpp"
@@ -58,20 +59,6 @@ absl::Status restore_permitted(const agent_parts& parts, std::uint64_t epoch) {
 
 absl::Status no_such_tree(std::uint32_t index) {
   return absl::NotFoundError(fmt::format("there is no file tree {} here; Describe lists them from 0", index));
-}
-
-// Staging, trash and what is set aside must lie on the tree's own filesystem: beside it. One directory per
-// epoch, so that a stream that was cut and begun again goes on where it was.
-files::tree_sink_options restore_options(const files::selection& what, std::uint32_t index,
-                                         std::uint64_t epoch) {
-  files::tree_sink_options options;
-  options.tree = what.base;
-  options.beside = what.base.substr(0, std::max<std::size_t>(1, what.base.rfind('/')));
-  options.name = fmt::format("files-{}", index);
-  options.what = what;
-  options.set_aside = fmt::format("{}/.understudy-set-aside/epoch-{}/files-{}",
-                                  options.beside == "/" ? "" : options.beside, epoch, index);
-  return options;
 }
 
 // Between the start of the server and that of the actors, and while the agent stops.
@@ -220,6 +207,13 @@ grpc::Status primary_agent_service::ReplicateFiles(
   files::replicate_files_service service;
   service.find = [this](std::uint32_t index) -> absl::StatusOr<std::shared_ptr<files::file_source>> {
     if (index >= parts_.file_sources.size()) return no_such_tree(index);
+    const files::selection& what = parts_.file_sources[index]->what();
+    // Whoever follows this tree has no failback under way.
+    if (const absl::Status status =
+            files::discard_incoming(os::posix_file_system(), restore_options(what, index));
+        !status.ok()) {
+      return status;
+    }
     return parts_.file_sources[index];
   };
   return files::serve(service, *context, *call);
@@ -229,13 +223,21 @@ grpc::Status primary_agent_service::RestoreFiles(
     grpc::ServerContext* context,
     grpc::ServerReaderWriter<v1::RestoreFilesResponse, v1::RestoreFilesRequest>* call) {
   if (!parts_.serving()) return starting();
+  std::shared_ptr<void> turn;
   files::restore_files_service service;
-  service.begin = [this](std::uint32_t index,
-                         std::uint64_t epoch) -> absl::StatusOr<std::unique_ptr<files::file_tree_sink>> {
+  service.permitted = [this](std::uint64_t epoch) { return restore_permitted(parts_, epoch); };
+  service.begin = [this, context, &turn](
+                      std::uint32_t index, std::uint64_t epoch,
+                      files::frozen_base base) -> absl::StatusOr<std::unique_ptr<files::incoming_tree>> {
     if (index >= parts_.file_sources.size()) return no_such_tree(index);
+    UNDERSTUDY_ASSIGN_OR_RETURN(turn,
+                                parts_.restores.enter(
+                                    fmt::format("file tree {}", index), [context] { context->TryCancel(); },
+                                    [context] { return !context->IsCancelled(); }));
     if (const absl::Status status = restore_permitted(parts_, epoch); !status.ok()) return status;
-    return files::file_tree_sink::open(os::posix_file_system(),
-                                       restore_options(parts_.file_sources[index]->what(), index, epoch));
+    return files::incoming_tree::open(os::posix_file_system(),
+                                      restore_options(parts_.file_sources[index]->what(), index), epoch,
+                                      std::move(base));
   };
   return files::serve(service, *context, *call);
 }

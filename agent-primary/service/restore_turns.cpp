@@ -12,33 +12,33 @@ constexpr std::chrono::milliseconds ask_again{100};  // whether the caller still
 
 }  // namespace
 
-absl::StatusOr<std::shared_ptr<void>> restore_turns::enter(const std::string& catalog,
+absl::StatusOr<std::shared_ptr<void>> restore_turns::enter(const std::string& what,
                                                            std::function<void()> give_up,
                                                            const std::function<bool()>& waits) {
   std::unique_lock lock(mutex_);
-  line& here = lines_[catalog];
+  line& here = lines_[what];
   const std::uint64_t mine = ++here.newest;
   left_.notify_all();  // who waits already is overtaken
   while (here.present != 0) {
     here.give_up();
     left_.wait_for(lock, ask_again);
     if (here.newest != mine) {
-      return absl::AbortedError(fmt::format("a newer restore of {} has begun", catalog));
+      return absl::AbortedError(fmt::format("a newer restore of {} has begun", what));
     }
     lock.unlock();
     const bool still = waits();
     lock.lock();
     if (!still) return absl::CancelledError("the caller went away");
   }
-  if (here.newest != mine) return absl::AbortedError(fmt::format("a newer restore of {} has begun", catalog));
+  if (here.newest != mine) return absl::AbortedError(fmt::format("a newer restore of {} has begun", what));
   here.present = mine;
   here.give_up = std::move(give_up);
-  return std::shared_ptr<void>(this, [catalog, mine](restore_turns* turns) { turns->leave(catalog, mine); });
+  return std::shared_ptr<void>(this, [what, mine](restore_turns* turns) { turns->leave(what, mine); });
 }
 
-void restore_turns::leave(const std::string& catalog, std::uint64_t mine) {
+void restore_turns::leave(const std::string& what, std::uint64_t mine) {
   std::lock_guard lock(mutex_);
-  line& here = lines_[catalog];
+  line& here = lines_[what];
   if (here.present != mine) return;
   here.present = 0;
   here.give_up = nullptr;

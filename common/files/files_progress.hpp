@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 namespace understudy::files {
 
@@ -26,6 +27,15 @@ struct files_progress {
   std::chrono::system_clock::time_point current_at;
   std::uint64_t refused = 0;  // changes that the receiver refused in this stream
   std::string reason;         // of `unavailable`, or of the last refusal; empty: there was none
+  // At a failback: files that were changed on both sides.
+  enum class verdict {
+    none,    // the receiver has not compared yet
+    so_far,  // the stand-in still writes
+    final,   // after `drained`
+  };
+  verdict judged = verdict::none;
+  std::uint64_t diverged = 0;
+  std::vector<std::string> diverged_paths;           // the first of them
   std::chrono::steady_clock::time_point last_heard;  // last message of the other end
 };
 

@@ -7,6 +7,7 @@
 #include <grpcpp/support/sync_stream.h>
 
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <thread>
 #include <utility>
@@ -19,26 +20,22 @@ namespace understudy::files {
 
 // `Request` and `Response` have a field `message` of the types Out and In (or the other way round).
 template <class Response, class Request, class Out, class In>
-class server_call final : public channel::message_stream<Out, In> {
+class server_call : public channel::message_stream<Out, In> {
  public:
   using call = grpc::ServerReaderWriter<Response, Request>;
   // `first` was read already, to find out whom the call is for.
   server_call(grpc::ServerContext& context, call& stream, Request&& first)
-      : context_(context), call_(stream) {
-    if (first.has_message()) first_ = std::move(*first.mutable_message());
-  }
+      : context_(context), call_(stream), first_(std::move(first)) {}
   bool send(Out message) override {
     Response response;
     *response.mutable_message() = std::move(message);
     return call_.Write(response);
   }
   bool receive(In& message) override {
-    if (first_) {
-      message = *std::exchange(first_, std::nullopt);
-      return true;
-    }
     Request request;
-    if (!call_.Read(&request)) return false;
+    do {
+      if (!read(request)) return false;
+    } while (!request.has_message());  // an introduction
     message = std::move(*request.mutable_message());
     return true;
   }
@@ -47,15 +44,22 @@ class server_call final : public channel::message_stream<Out, In> {
     return context_.IsCancelled() ? absl::CancelledError("the caller went away") : absl::OkStatus();
   }
 
+ protected:
+  bool read(Request& request) {
+    if (!first_) return call_.Read(&request);
+    request = *std::exchange(first_, std::nullopt);
+    return true;
+  }
+
  private:
   grpc::ServerContext& context_;
   call& call_;
-  std::optional<In> first_;
+  std::optional<Request> first_;
 };
 
 // The client's side. `first` carries whom the call is for, and goes out with the first message or by open().
 template <class Request, class Response, class Out, class In>
-class client_call final : public channel::message_stream<Out, In> {
+class client_call : public channel::message_stream<Out, In> {
  public:
   using call = grpc::ClientReaderWriter<Request, Response>;
 
@@ -67,30 +71,41 @@ class client_call final : public channel::message_stream<Out, In> {
   }
   bool send(Out message) override {
     *next_.mutable_message() = std::move(message);
-    return call_->Write(std::exchange(next_, Request{}));
+    return write(std::exchange(next_, Request{}));
   }
   bool receive(In& message) override {
     Response response;
-    if (!call_->Read(&response)) return false;
+    if (!read(response)) return false;
     message = std::move(*response.mutable_message());
     return true;
   }
   void close() override { context_.TryCancel(); }
+  // After the last use by a runner.
+  virtual void ended(const absl::Status&) {}
   absl::Status status() override {
     if (!status_) status_ = channel::from_grpc(call_->Finish());
     return *status_;
   }
 
+ protected:
+  // From any thread.
+  bool write(const Request& request) {
+    const std::lock_guard lock(writing_);
+    return call_->Write(request);
+  }
+  bool read(Response& response) { return call_->Read(&response); }
+
  private:
   Request next_;
   grpc::ClientContext context_;
+  std::mutex writing_;
   std::unique_ptr<call> call_;
   std::optional<absl::Status> status_;
 };
 
 // A thread that runs `Runner` over a client call.
 template <class Call, class Runner, class Base>
-class running_stream final : public Base {
+class running_stream : public Base {
  public:
   template <class Open, class Callbacks, class... Arguments>
   running_stream(std::unique_ptr<Call> call, Open open, Callbacks callbacks, Arguments&&... arguments)
@@ -99,6 +114,7 @@ class running_stream final : public Base {
         thread_([this, open, on_end = std::move(callbacks.on_end)] {
           open(*call_);
           const absl::Status status = runner_.run();
+          call_->ended(status);
           if (on_end) on_end(status);
         }) {}
   ~running_stream() override {
@@ -109,6 +125,9 @@ class running_stream final : public Base {
   void hold(bool held) override { runner_.hold(held); }
   void stop() override { runner_.stop(); }
   files_progress progress() const override { return runner_.progress(); }
+
+ protected:
+  Call& call() { return *call_; }
 
  private:
   std::unique_ptr<Call> call_;

@@ -111,7 +111,7 @@ class files_progress_board {
 
   void post(const files_progress& progress, bool now_or_never = false) {
     const auto now = std::chrono::steady_clock::now();
-    const bool changed = progress.now != reported_ || !reported_any_;
+    const bool changed = progress.now != reported_ || progress.judged != reported_verdict_ || !reported_any_;
     {
       const std::lock_guard lock(mutex_);
       latest_ = progress;
@@ -119,6 +119,7 @@ class files_progress_board {
     if (!changed && !now_or_never && now - reported_at_ < interval) return;
     reported_any_ = true;
     reported_ = progress.now;
+    reported_verdict_ = progress.judged;
     reported_at_ = now;
     if (listener_) listener_(progress);
   }
@@ -134,6 +135,7 @@ class files_progress_board {
   files_progress latest_;
   std::function<void(const files_progress&)> listener_;
   files_progress::phase reported_ = files_progress::phase::comparing;
+  files_progress::verdict reported_verdict_ = files_progress::verdict::none;
   bool reported_any_ = false;
   std::chrono::steady_clock::time_point reported_at_;
 };

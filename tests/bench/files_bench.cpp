@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <grpcpp/channel.h>
+#include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -172,7 +173,78 @@ void burst(const tree& one, files_link& link, const std::string& directory) {
          .met = after <= 1});
 }
 
-void changes() {
+// Until a path shows on the copy with a size, or without (0: any).
+double seconds_until(const std::string& copied, std::uintmax_t bytes, clock::time_point began) {
+  struct ::stat status {};
+  while (::stat(copied.c_str(), &status) != 0 ||
+         (bytes != 0 && static_cast<std::uintmax_t>(status.st_size) != bytes)) {
+    if (milliseconds_since(began) > 120'000) give_up(copied + " does not arrive");
+    std::this_thread::sleep_for(look_every);
+  }
+  return milliseconds_since(began) / 1000;
+}
+
+void rename_directory(const tree& one) {
+  fs::create_directories(one.base() + "/before");
+  for (int i = 0; i < tree_files; ++i) write_file(fmt::format("{}/before/{}", one.base(), i), 16);
+  seconds_until(fmt::format("{}/before/{}", one.copy(), tree_files - 1), 16, clock::now());
+  std::this_thread::sleep_for(std::chrono::seconds{2});  // whatever was written before has gone its way
+  const auto began = clock::now();
+  fs::rename(one.base() + "/before", one.base() + "/after");
+  const double took = seconds_until(one.copy() + "/after", 0, began);
+  print({.what = "a directory of 10,000 files renamed -> on the copy",
+         .ours = fmt::format("{:.1f} ms", took * 1000),
+         .goal = "<= 100 ms",
+         .met = took <= 0.1});
+}
+
+void large_file(const tree& one, std::uint64_t mib, const std::string& directory) {
+  const std::string source = directory + "/large";
+  shell(fmt::format("head -c {}M /dev/urandom > {} && sync -f {}", mib, source, directory));
+  auto began = clock::now();
+  shell(fmt::format("cp {0} {0}.copy && sync -f {1} && rm {0}.copy", source, directory));
+  const double copied = milliseconds_since(began) / 1000;
+  began = clock::now();
+  fs::rename(source, one.base() + "/large");
+  const double took = seconds_until(one.copy() + "/large", mib << 20, began);
+  print({.what = fmt::format("a file of {} MiB moved in -> on the copy", mib),
+         .ours = fmt::format("{:.2f} s", took),
+         .baseline = fmt::format("cp + sync {:.2f} s", copied),
+         .ratio = fmt::format("{:.2f}", took / copied),
+         .goal = "<= 3 s for 1 GiB",
+         .met = mib >= 1024 ? std::optional(took <= 3) : std::nullopt});
+  began = clock::now();
+  shell(fmt::format("head -c 1M /dev/urandom >> {}/large", one.base()));
+  const double appended = seconds_until(one.copy() + "/large", (mib + 1) << 20, began);
+  print({.what = fmt::format("1 MiB appended to it"), .ours = fmt::format("{:.0f} ms", appended * 1000)});
+}
+
+// 64 kbit/s, as a telephone gives them; the agent is killed in the middle.
+void recording(const std::string& directory) {
+  const tree one(directory + "/recording");
+  double lost = 0;
+  {
+    const agent_process agent(directory + "/recording", one.protects());
+    const files_link link(agent, one.open_sink());
+    const os::unique_fd file(::open((one.base() + "/rec.wav").c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0644));
+    const std::string piece(800, 'r');
+    const auto began = clock::now();
+    for (int i = 1; i <= 80; ++i) {
+      std::this_thread::sleep_until(began + i * std::chrono::milliseconds{100});
+      if (::write(file.value(), piece.data(), piece.size()) != 800) give_up("write a recording");
+    }
+    ::kill(agent.pid(), SIGKILL);
+    std::error_code none;
+    const auto there = fs::file_size(one.copy() + "/rec.wav", none);
+    lost = static_cast<double>(64'000 - (none ? 0 : there)) / 8000;
+  }
+  print({.what = "8 s of a recording, the agent killed before it is closed: lost",
+         .ours = fmt::format("{:.2f} s", lost),
+         .goal = "<= 0.5 s",
+         .met = lost <= 0.5});
+}
+
+void changes(std::uint64_t mib) {
   const test::temporary_directory directory;
   const tree one(directory.path());
   make_tree(one.base(), tree_files, 100, 4096);
@@ -185,6 +257,9 @@ void changes() {
          .ours = fmt::format("{:.2f} s", milliseconds_since(began) / 1000)});
   one_at_a_time(one, link, directory.path() + "/floor");
   burst(one, link, directory.path());
+  rename_directory(one);
+  large_file(one, mib, directory.path());
+  recording(directory.path());
 }
 
 void restart(int count) {
@@ -219,6 +294,7 @@ void restart(int count) {
 }  // namespace understudy::bench
 
 int main(int argc, char** argv) {
-  understudy::bench::changes();
+  const bool full = argc > 1 && std::atoi(argv[1]) >= 1'000'000;
+  understudy::bench::changes(full ? 1024 : 256);
   understudy::bench::restart(argc > 1 ? std::atoi(argv[1]) : 100'000);
 }

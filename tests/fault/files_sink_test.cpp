@@ -6,6 +6,7 @@
 #include <random>
 
 #include "agent-failover/replica/tree/file_sink_session.hpp"
+#include "agent-failover/replica/tree/file_tree_sink.hpp"
 #include "common/files/digest.hpp"
 #include "tests/support/faulty_file_system.hpp"
 #include "tests/support/files_pair.hpp"
@@ -20,7 +21,6 @@ files::tree_sink_options options_in(const std::string& directory) {
           .beside = directory,
           .name = "files-0",
           .what = everything_in("/base"),
-          .set_aside = std::nullopt,
           .trash = {}};
 }
 

@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "agent-failover/replica/tree/file_sink_session.hpp"
+#include "agent-failover/replica/tree/file_tree_sink.hpp"
 #include "agent-primary/files/file_source_session.hpp"
 #include "common/files/tree_path.hpp"
 #include "common/files/xattrs.hpp"
@@ -126,7 +127,6 @@ class file_pair {
                     .beside = directory_->path(),
                     .name = "files-0",
                     .what = everything_in(base()),
-                    .set_aside = std::nullopt,
                     .trash = {}};
   }
 

@@ -4,19 +4,17 @@
 #include <gtest/gtest.h>
 #include <sys/inotify.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <sys/xattr.h>
 
 #include <atomic>
-#include <random>
 
 #include "tests/support/files_pair.hpp"
+#include "tests/support/random_changes.hpp"
 #include "tests/support/wait.hpp"
 
 namespace understudy::test {
 namespace {
 
-namespace fs = std::filesystem;
 using std::chrono::milliseconds;
 
 void set_mtime(const std::string& path, time_t seconds, long nanoseconds = 0) {
@@ -113,7 +111,8 @@ TEST_F(file_stream, drained_stays_until_the_next_drain) {
 }
 
 TEST_F(file_stream, a_renamed_directory_moves_and_is_not_sent_again) {
-  for (int i = 0; i < 200; ++i) pair.write("old/f" + std::to_string(i), std::string(4096, 'c'));
+  fs::create_directories(pair.at("old"));
+  for (int i = 0; i < 10'000; ++i) std::ofstream(pair.at("old/f" + std::to_string(i))) << "content";
   pair.connect();
   pair.expect_same();
   pair.bytes_sent = 0;
@@ -345,81 +344,50 @@ TEST_F(file_stream, what_is_deleted_lies_in_the_trash) {
   EXPECT_EQ(deleted[0].size, 5U);
 }
 
-// Everything that can happen to a tree, at random, with no regard for who watches.
-class random_changes {
- public:
-  random_changes(std::string base, unsigned seed) : base_(std::move(base)), random_(seed) {}
+// Seen before its event: the file has the name of another one, and that one has gone.
+TEST_F(file_stream, half_a_rename_is_waited_for_and_sends_no_content) {
+  std::atomic<bool> stalled{false};
+  std::atomic<bool> stalls{false};
+  pair.source_options.watcher.before_read = [&] {
+    stalls = stalled.load();
+    while (stalled) std::this_thread::sleep_for(milliseconds{1});
+  };
+  pair.write("d/1", std::string(1000, '1'));
+  pair.write("d/2", std::string(1000, '2'));
+  pair.connect();
+  pair.expect_same();
+  stalled = true;
+  pair.write("wake", "x");
+  ASSERT_TRUE(wait_until([&] { return stalls.load(); }, std::chrono::seconds{5}));
+  pair.changes.clear();
+  fs::rename(pair.at("d/1"), pair.at("d/t"));
+  fs::rename(pair.at("d/2"), pair.at("d/1"));
+  fs::rename(pair.at("d/t"), pair.at("d/2"));
+  for (const char* path : {"d/1", "d/2", "d/t"})
+    pair.source->dirty().mark(path, true, false, milliseconds{0});
+  bool moved = false;
+  for (int i = 0; i < 3; ++i) ASSERT_TRUE(pair.step(moved).ok());
+  EXPECT_EQ(pair.changes[v1::FileChange::kPut], 0);
+  EXPECT_EQ(pair.changes[v1::FileChange::kRemove], 0);
+  stalled = false;
+  follow_until_same();
+  EXPECT_EQ(pair.changes[v1::FileChange::kRename], 3);
+  EXPECT_LE(pair.changes[v1::FileChange::kPut], 1);  // "wake"
+}
 
-  void one() {
-    std::error_code e;
-    const std::string a = any();
-    const std::string b = any();
-    switch (pick(16)) {
-      case 0:
-      case 1:
-      case 2:
-        fs::create_directories(fs::path(a).parent_path(), e);
-        std::ofstream(a, std::ios::binary) << std::string(static_cast<std::size_t>(pick(3000)), letter());
-        break;
-      case 3:
-        std::ofstream(a, std::ios::app | std::ios::binary)
-            << std::string(static_cast<std::size_t>(pick(500)), letter());
-        break;
-      case 4:
-        (void)!::truncate(a.c_str(), pick(2000));
-        break;
-      case 5:
-      case 6:
-        ::rename(a.c_str(), b.c_str());
-        break;
-      case 7:
-        fs::remove(a, e);
-        break;
-      case 8:
-        fs::remove_all(a, e);
-        break;
-      case 9:
-        fs::create_directory(a, e);
-        break;
-      case 10:
-        fs::create_symlink(pick(2) != 0 ? "../x" : b, a, e);
-        break;
-      case 11:
-        (void)!::link(a.c_str(), b.c_str());
-        break;
-      case 12:
-        if (!fs::is_symlink(a, e)) ::chmod(a.c_str(), static_cast<mode_t>(0600 + pick(8) * 8 + pick(8)));
-        break;
-      case 13: {
-        const timespec times[2] = {{1'600'000'000 + pick(3), 0}, {1'600'000'000 + pick(3), 0}};
-        ::utimensat(AT_FDCWD, a.c_str(), times, AT_SYMLINK_NOFOLLOW);
-        break;
-      }
-      case 14:  // file <-> directory
-        fs::remove_all(a, e);
-        if (pick(2) != 0) {
-          fs::create_directories(a + "/n0/n1", e);
-        } else {
-          std::ofstream(a) << "was a directory";
-        }
-        break;
-      default:  // exchange
-        ::syscall(SYS_renameat2, AT_FDCWD, a.c_str(), AT_FDCWD, b.c_str(), 2);
-        break;
-    }
-  }
-
- private:
-  int pick(int n) { return static_cast<int>(random_() % static_cast<unsigned>(n)); }
-  char letter() { return static_cast<char>('a' + pick(26)); }
-  std::string any() {
-    std::string path = base_;
-    for (int depth = 1 + pick(3); depth > 0; --depth) path += "/n" + std::to_string(pick(5));
-    return path;
-  }
-  std::string base_;
-  std::mt19937 random_;
-};
+// Nobody ever tells: it is not waited for without end.
+TEST_F(file_stream, a_rename_that_no_event_tells_is_sent_all_the_same) {
+  pair.source_options.watcher.most_watches = 1;
+  pair.source_options.watcher.scan_interval = std::chrono::hours{1};
+  pair.write("d/1", "one");
+  pair.write("d/2", "two");
+  pair.connect();
+  pair.expect_same();
+  fs::remove(pair.at("d/2"));
+  fs::rename(pair.at("d/1"), pair.at("d/2"));
+  for (const char* path : {"d", "d/1", "d/2"}) pair.source->dirty().mark(path, true, false, milliseconds{0});
+  follow_until_same();
+}
 
 TEST_F(file_stream, random_changes_leave_no_difference) {
   const int rounds = std::getenv("UNDERSTUDY_SOAK") != nullptr ? 400 : 40;

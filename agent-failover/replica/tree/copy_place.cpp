@@ -35,30 +35,19 @@ absl::Status open_area(copy_place& place, const tree_sink_options& options) {
   UNDERSTUDY_ASSIGN_OR_RETURN(const dev_t here, device_of(*beside, reserved_name));
   UNDERSTUDY_ASSIGN_OR_RETURN(const dev_t there, device_of(*place.parent, place.tree_name));
   place.memory_file = options.name + ".memory";
-  os::directory* holder = beside.get();
+  place.holder = std::move(beside);
+  place.holder_path = options.beside;
   if (here != there) {
-    holder = place.tree.get();
+    UNDERSTUDY_ASSIGN_OR_RETURN(place.holder, place.fs->open_root(options.tree));
+    place.holder_path = options.tree;
     staging_path = join(reserved_name, "staging");
     trash_path = join(reserved_name, "trash");
   }
-  UNDERSTUDY_ASSIGN_OR_RETURN(auto where, open_or_make_directory(*holder, staging_path, 0700));
+  UNDERSTUDY_ASSIGN_OR_RETURN(auto where, open_or_make_directory(*place.holder, staging_path, 0700));
   UNDERSTUDY_ASSIGN_OR_RETURN(place.staging, staging::open(std::move(where)));
-  UNDERSTUDY_ASSIGN_OR_RETURN(where, open_or_make_directory(*holder, trash_path, 0700));
+  UNDERSTUDY_ASSIGN_OR_RETURN(where, open_or_make_directory(*place.holder, trash_path, 0700));
   UNDERSTUDY_ASSIGN_OR_RETURN(place.trash, trash::open(std::move(where), options.trash));
   return absl::OkStatus();
-}
-
-absl::Status open_aside(copy_place& place, const tree_sink_options& options) {
-  if (!options.set_aside) return absl::OkStatus();
-  UNDERSTUDY_RETURN_IF_ERROR(os::make_directories(*place.fs, *options.set_aside));
-  UNDERSTUDY_ASSIGN_OR_RETURN(place.aside, place.fs->open_root(*options.set_aside));
-  UNDERSTUDY_ASSIGN_OR_RETURN(const staged_file probe, place.staging->write(""));
-  absl::Status moved = place.staging->where().rename(probe.name, *place.aside, ".understudy-probe");
-  if (moved.ok()) return place.aside->remove_file(".understudy-probe");
-  place.staging->discard(probe.name);
-  return absl::FailedPreconditionError(
-      fmt::format("{}: files of {} cannot be set aside there ({}); name a directory on the same filesystem",
-                  *options.set_aside, options.tree, message_of(moved)));
 }
 
 absl::Status try_out(copy_place& place, const tree_sink_options& options) {
@@ -129,7 +118,6 @@ absl::StatusOr<std::unique_ptr<copy_place>> open_copy_place(os::file_system& fs,
   place->tree_name = tree.filename().string();
   UNDERSTUDY_ASSIGN_OR_RETURN(place->tree, fs.open_root(tree.string()));
   UNDERSTUDY_RETURN_IF_ERROR(open_area(*place, options));
-  UNDERSTUDY_RETURN_IF_ERROR(open_aside(*place, options));
   UNDERSTUDY_RETURN_IF_ERROR(try_out(*place, options));
   return place;
 }

@@ -4,10 +4,10 @@
 //   the tree itself       where the application, or its stand-in, finds the files
 //   staging               new files before they have their names
 //   trash                 deleted entries
-//   set aside             at failback: originals, before they are changed
 // All on one filesystem: renames must work between them. Where the directory beside the tree is on another
 // one, staging and trash move into the tree under `reserved_name`, which never travels.
 
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -28,10 +28,8 @@ struct tree_sink_options {
   std::string beside;  // absolute; holds .understudy-staging/NAME and .understudy-trash/NAME
   std::string name;    // of this tree in `beside`, one component: "files-0"
   selection what;      // which files, with the base as it is on the primary
-  // Absolute directory on the tree's filesystem. Set: removed and replaced originals are moved there first,
-  // under their paths; the first original of a path is kept.
-  std::optional<std::string> set_aside;
   trash_limits trash;
+  std::uint64_t limit = 0;  // bytes per second that a stream may take; 0: no limit
 };
 
 struct copy_place {
@@ -41,9 +39,10 @@ struct copy_place {
   std::unique_ptr<os::directory> tree;
   std::unique_ptr<os::directory> area;  // holds the memory file
   std::string memory_file;
+  std::unique_ptr<os::directory> holder;  // holds staging and trash: beside the tree, or the tree itself
+  std::string holder_path;                // absolute
   std::unique_ptr<files::staging> staging;
   std::unique_ptr<files::trash> trash;
-  std::unique_ptr<os::directory> aside;  // null: originals are not kept
   std::optional<selection_matcher> matcher;
   owner_names owners;
   bool owners_kept = true;      // false: this process may not give files away

@@ -16,7 +16,7 @@ constexpr std::chrono::milliseconds farewell{1000};  // for the other end to clo
 
 }  // namespace
 
-file_sink_runner::file_sink_runner(file_tree_sink& sink, file_sink_stream& stream,
+file_sink_runner::file_sink_runner(tree_sink& sink, file_sink_stream& stream,
                                    std::function<void(const files_progress&)> on_progress)
     : sink_(sink), stream_(stream), board_(std::move(on_progress)) {}
 
@@ -27,8 +27,8 @@ void file_sink_runner::stop() {
 
 absl::Status file_sink_runner::work() {
   bool open = true;
-  file_sink_session session(sink_,
-                            [&](v1::FilesSinkMessage&& message) { open = open && stream_.send(message); });
+  file_sink_session session(
+      sink_, [&](v1::FilesSinkMessage&& message) { open = open && stream_.send(std::move(message)); });
   UNDERSTUDY_RETURN_IF_ERROR(session.start());
   while (open) {
     auto taken = mailbox_.take(std::chrono::steady_clock::now() + longest_silence);
@@ -58,7 +58,7 @@ absl::Status file_sink_runner::run() {
   if (!status.ok() && !absl::IsCancelled(status)) {
     v1::FilesSinkMessage last;
     channel::to_wire(status, last.mutable_end());
-    stream_.send(last);
+    stream_.send(std::move(last));
   }
   if (!mailbox_.wait_ended(status.ok() || absl::IsCancelled(status) ? std::chrono::milliseconds{0}
                                                                     : farewell)) {

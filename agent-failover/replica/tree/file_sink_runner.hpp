@@ -6,7 +6,7 @@
 #include <functional>
 
 #include "absl/status/status.h"
-#include "agent-failover/replica/tree/file_tree_sink.hpp"
+#include "agent-failover/replica/tree/tree_sink.hpp"
 #include "common/channel/message_stream.hpp"
 #include "common/files/stream_mailbox.hpp"
 #include "understudy/v1/files.pb.h"
@@ -18,7 +18,7 @@ using file_sink_stream = channel::message_stream<v1::FilesSinkMessage, v1::Files
 class file_sink_runner {
  public:
   // Both outlive it.
-  file_sink_runner(file_tree_sink& sink, file_sink_stream& stream,
+  file_sink_runner(tree_sink& sink, file_sink_stream& stream,
                    std::function<void(const files_progress&)> on_progress);
 
   // Works until the stream ends, once. What was received whole is made durable first.
@@ -32,7 +32,7 @@ class file_sink_runner {
  private:
   absl::Status work();
 
-  file_tree_sink& sink_;
+  tree_sink& sink_;
   file_sink_stream& stream_;
   stream_mailbox<v1::FilesSourceMessage> mailbox_;
   files_progress_board board_;

@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "agent-failover/replica/tree/tree_change.hpp"
 #include "common/channel/wire.hpp"
 #include "common/files/entry_message.hpp"
 #include "common/log/log.hpp"
@@ -19,6 +20,10 @@ constexpr std::size_t most_changes = 1024;           // applied together: what o
 constexpr std::size_t most_bytes = 16 << 20;         // held in memory before they are applied
 constexpr int largest_batch = 4096;                  // changes; an honest sender stays far below
 constexpr int largest_question = 1024;               // what files.proto says
+constexpr std::uint32_t smallest_block = 64 * 1024;  // bytes; what files.proto says
+constexpr std::uint32_t largest_block = 1 << 20;
+constexpr std::uint64_t most_blocks =
+    200'000;  // 16 bytes each: under gRPC's 4 MiB; a larger file is sent whole
 constexpr epoch_ns remember_every = 60'000'000'000;  // 60 s: what is compared by content after a restart
 
 std::chrono::system_clock::time_point to_time_point(epoch_ns time) {
@@ -33,7 +38,7 @@ struct file_sink_session::pending {
   std::size_t bytes = 0;
 };
 
-file_sink_session::file_sink_session(file_tree_sink& sink, send_function send)
+file_sink_session::file_sink_session(tree_sink& sink, send_function send)
     : sink_(sink), send_(std::move(send)), pending_(std::make_unique<pending>()) {}
 
 file_sink_session::~file_sink_session() {
@@ -44,6 +49,7 @@ absl::Status file_sink_session::start() {
   v1::FilesSinkMessage first;
   *first.mutable_selection() = to_message(sink_.what());
   send_(std::move(first));
+  if (sink_.limit() > 0) limit(sink_.limit());
   v1::FilesSinkMessage part;
   std::size_t bytes = 0;
   UNDERSTUDY_RETURN_IF_ERROR(sink_.scan([&](entry&& found) {
@@ -60,6 +66,11 @@ absl::Status file_sink_session::start() {
   last.set_copy(sink_.memory().copy);
   to_message(sink_.memory().in_step_until, *last.mutable_memory()->mutable_in_step_until());
   last.mutable_memory()->set_root(sink_.memory().root);
+  sink_.uploads([&](const entry& e, std::uint64_t have) {
+    v1::FileUpload& upload = *last.add_uploads();
+    to_message(e, *upload.mutable_entry());
+    upload.set_have(have);
+  });
   last.set_owners_ignored(!sink_.owners_kept());
   last.set_xattrs_ignored(!sink_.attributes_kept());
   send_(std::move(part));
@@ -92,6 +103,7 @@ absl::Status file_sink_session::receive(v1::FilesSourceMessage&& message) {
       if (progress_.now != files_progress::phase::drained) progress_.now = files_progress::phase::streaming;
       progress_.entries = message.in_step().entries();
       const v1::FilesMemory& memory = message.in_step().memory();
+      say_divergence(false);
       return remember(from_message(memory.in_step_until()), memory.root());
     }
     case v1::FilesSourceMessage::kProgress:
@@ -111,9 +123,12 @@ absl::Status file_sink_session::receive(v1::FilesSourceMessage&& message) {
       UNDERSTUDY_RETURN_IF_ERROR(flush());
       if (message.drained() > last_sequence_) return absl::InvalidArgumentError("drained: unknown sequence");
       progress_.now = files_progress::phase::drained;
+      say_divergence(true);
       return absl::OkStatus();
     case v1::FilesSourceMessage::kQuestion:
       return answer_question(message);
+    case v1::FilesSourceMessage::kBlocksQuestion:
+      return answer_blocks(message);
     case v1::FilesSourceMessage::kEnd:
       return channel::from_wire(message.end());
     case v1::FilesSourceMessage::MESSAGE_NOT_SET:
@@ -155,8 +170,39 @@ absl::Status file_sink_session::answer_question(const v1::FilesSourceMessage& me
   return absl::OkStatus();
 }
 
+absl::Status file_sink_session::answer_blocks(const v1::FilesSourceMessage& message) {
+  UNDERSTUDY_RETURN_IF_ERROR(flush());
+  const std::uint32_t block_bytes = message.blocks_question().block_bytes();
+  if (block_bytes < smallest_block || block_bytes > largest_block)
+    return absl::InvalidArgumentError("blocks: a size that makes no sense");
+  v1::FilesSinkMessage answer;
+  v1::FileBlocks& blocks = *answer.mutable_blocks();
+  if (const auto file = sink_.open_present(message.blocks_question().path()); file.ok()) {
+    const auto status = (*file)->status();
+    const bool fits = status.ok() && S_ISREG(status->st_mode) &&
+                      static_cast<std::uint64_t>(status->st_size) / block_bytes < most_blocks;
+    if (fits) {
+      if (auto hashes = block_hashes(**file, block_bytes); hashes.ok()) blocks.set_hashes(*std::move(hashes));
+    }
+  }
+  send_(std::move(answer));
+  return absl::OkStatus();
+}
+
+void file_sink_session::say_divergence(bool drained) {
+  const std::optional<divergence> found = sink_.diverged();
+  if (!found) return;
+  v1::FilesSinkMessage message;
+  v1::FilesDivergence& said = *message.mutable_divergence();
+  said.set_count(found->count);
+  for (const std::string& path : found->paths) said.add_paths(path);
+  said.set_drained(drained);
+  send_(std::move(message));
+}
+
 absl::Status file_sink_session::remember(epoch_ns in_step_until, const std::string& root) {
   progress_.current_at = to_time_point(in_step_until);
+  sink_.in_step(in_step_until);
   const sink_memory& known = sink_.memory();
   if (root == known.root && in_step_until - known.in_step_until < remember_every &&
       in_step_until >= known.in_step_until && progress_.now != files_progress::phase::comparing) {
@@ -170,6 +216,12 @@ void file_sink_session::drain() {
   request.set_drain(true);
   send_(std::move(request));
   if (progress_.now == files_progress::phase::drained) progress_.now = files_progress::phase::streaming;
+}
+
+void file_sink_session::limit(std::uint64_t bytes_per_second) {
+  v1::FilesSinkMessage request;
+  request.set_limit(bytes_per_second);
+  send_(std::move(request));
 }
 
 void file_sink_session::hold(bool held) {

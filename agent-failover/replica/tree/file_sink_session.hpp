@@ -15,7 +15,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "agent-failover/replica/tree/file_tree_sink.hpp"
+#include "agent-failover/replica/tree/tree_sink.hpp"
 #include "common/files/files_progress.hpp"
 
 namespace understudy::v1 {
@@ -29,7 +29,7 @@ class file_sink_session {
  public:
   using send_function = std::function<void(v1::FilesSinkMessage&&)>;
   // `sink` outlives it.
-  file_sink_session(file_tree_sink& sink, send_function send);
+  file_sink_session(tree_sink& sink, send_function send);
   ~file_sink_session();
 
   // Sends the selection and the listing.
@@ -42,15 +42,19 @@ class file_sink_session {
   void drain();
   // While held, the source sends no changes but goes on watching.
   void hold(bool held);
+  // The source sends at most so many bytes per second; 0: as fast as it goes.
+  void limit(std::uint64_t bytes_per_second);
 
   const files_progress& progress() const { return progress_; }
 
  private:
   absl::Status answer_question(const v1::FilesSourceMessage& message);
+  absl::Status answer_blocks(const v1::FilesSourceMessage& message);
+  void say_divergence(bool drained);
   absl::Status remember(epoch_ns in_step_until, const std::string& root);
 
   struct pending;
-  file_tree_sink& sink_;
+  tree_sink& sink_;
   send_function send_;
   std::unique_ptr<pending> pending_;
   std::uint64_t last_sequence_ = 0;

@@ -2,10 +2,12 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <unordered_map>
 #include <utility>
 
 #include "agent-failover/replica/tree/tree_batch.hpp"
+#include "agent-failover/replica/tree/tree_change.hpp"
 #include "common/files/tree_path.hpp"
 #include "common/files/tree_walk.hpp"
 #include "common/status/status_macros.hpp"
@@ -42,27 +44,19 @@ absl::Status file_tree_sink::scan(const std::function<void(entry&&)>& visit) {
   return failure;
 }
 
-std::optional<digest> file_tree_sink::digest_of(std::string_view path) {
-  if (!check_path(path).ok() || !place_->matcher->includes_file(path)) return std::nullopt;
-  const auto file = place_->tree->open(path, os::open_mode::read);
-  if (!file.ok()) return std::nullopt;
-  digest_builder content;
-  std::vector<std::byte> buffer(1 << 20);
-  for (std::uint64_t offset = 0;;) {
-    const auto length = (*file)->read_at(buffer, offset);
-    if (!length.ok()) return std::nullopt;
-    if (*length == 0) return content.result();
-    content.add(std::span(buffer).first(*length));
-    offset += *length;
-  }
+absl::StatusOr<std::unique_ptr<os::file>> file_tree_sink::open_present(std::string_view path) {
+  UNDERSTUDY_RETURN_IF_ERROR(check_path(path));
+  if (!place_->matcher->includes_file(path)) return refuse(path, "it is not among the files selected");
+  return place_->tree->open(path, os::open_mode::read);
 }
 
 absl::Status file_tree_sink::add_chunk(const v1::FileChunk& chunk) {
-  return place_->staging->add_chunk(chunk);
+  return place_->staging->add_chunk(chunk, [this](std::string_view path) { return open_present(path); });
 }
 
 absl::Status file_tree_sink::apply(std::span<const v1::FileChange> changes,
                                    std::vector<v1::FileRefusal>& refusals) {
+  recent_.add(changes);
   return tree_batch(*place_).apply(changes, refusals);
 }
 
@@ -74,6 +68,13 @@ absl::Status file_tree_sink::remember(epoch_ns in_step_until, std::string root) 
 }
 
 absl::Status file_tree_sink::forget() {
+  // A copy that was not in step since it was forgotten has the base that it had.
+  const epoch_ns until = std::max(memory_.in_step_until, recent_.in_step_until());
+  if (until != 0) {
+    const frozen_base base = recent_.freeze(*place_->tree, *place_->matcher, until);
+    UNDERSTUDY_RETURN_IF_ERROR(store_base(*place_->area, options_.name, base));
+    recent_ = {};
+  }
   // The source's base stays known: it protects against an unmounted one.
   sink_memory next = new_memory();
   next.root = memory_.root;

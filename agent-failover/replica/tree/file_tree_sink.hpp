@@ -1,8 +1,6 @@
 #pragma once
 
-// The receiving end of one file tree: applies what a source sends to a copy on disk. On the failover host
-// while it protects; on the primary at failback. Used by one thread at a time; what comes from the wire is
-// checked here.
+// A copy of one file tree on the failover host: what a source sends is applied to it as it comes.
 
 #include <functional>
 #include <memory>
@@ -14,43 +12,43 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "agent-failover/replica/tree/copy_place.hpp"
-#include "agent-failover/replica/tree/sink_memory.hpp"
+#include "agent-failover/replica/tree/frozen_base.hpp"
+#include "agent-failover/replica/tree/tree_sink.hpp"
 #include "common/os/file_system.hpp"
-
-namespace understudy::v1 {
-class FileChange;
-class FileChunk;
-class FileRefusal;
-}  // namespace understudy::v1
 
 namespace understudy::files {
 
-class file_tree_sink {
+class file_tree_sink final : public tree_sink {
  public:
   // Sweeps what an earlier run left in staging. `fs` outlives it.
   static absl::StatusOr<std::unique_ptr<file_tree_sink>> open(os::file_system& fs, tree_sink_options options);
 
-  const selection& what() const { return options_.what; }
-  bool owners_kept() const { return place_->owners_kept; }
-  bool attributes_kept() const { return place_->attributes_kept; }
+  const selection& what() const override { return options_.what; }
+  std::uint64_t limit() const override { return options_.limit; }
+  bool owners_kept() const override { return place_->owners_kept; }
+  bool attributes_kept() const override { return place_->attributes_kept; }
   files::trash& trash() { return *place_->trash; }
 
-  // Everything in the copy that is selected, the base first, parents before what is in them; without digests.
-  absl::Status scan(const std::function<void(entry&&)>& visit);
-  // Of a regular file as it is now; nothing for anything else.
-  std::optional<digest> digest_of(std::string_view path);
+  // Parents come before what is in them.
+  absl::Status scan(const std::function<void(entry&&)>& visit) override;
+  absl::StatusOr<std::unique_ptr<os::file>> open_present(std::string_view path) override;
+  absl::Status add_chunk(const v1::FileChunk& chunk) override;
+  absl::Status apply(std::span<const v1::FileChange> changes,
+                     std::vector<v1::FileRefusal>& refusals) override;
+  void abandon_uploads() override { place_->staging->abandon_uploads(); }
+  void uploads(const std::function<void(const entry&, std::uint64_t have)>& visit) const override {
+    place_->staging->cut_uploads(visit);
+  }
 
-  absl::Status add_chunk(const v1::FileChunk& chunk);
-  // Applies in order. Ok: what is not in `refusals` is durable. Otherwise the stream must end and begin anew.
-  absl::Status apply(std::span<const v1::FileChange> changes, std::vector<v1::FileRefusal>& refusals);
-  // Forgets uploads under way: a stream ended.
-  void abandon_uploads() { place_->staging->abandon_uploads(); }
-
-  const sink_memory& memory() const { return memory_; }
-  // Durable on return.
-  absl::Status remember(epoch_ns in_step_until, std::string root);
+  const sink_memory& memory() const override { return memory_; }
+  absl::Status remember(epoch_ns in_step_until, std::string root) override;
+  void in_step(epoch_ns until) override {
+    recent_.in_step(until);
+    place_->staging->drop_cut_uploads();
+  }
   // Before anybody else may write to the copy (a takeover, a restore from the trash): from then on nothing
   // that a source knows of this copy holds, and the next stream compares contents wherever there is a doubt.
+  // What the copy had of its source until then is kept as the frozen base.
   absl::Status forget();
 
  private:
@@ -60,6 +58,7 @@ class file_tree_sink {
   tree_sink_options options_;
   std::unique_ptr<copy_place> place_;
   sink_memory memory_;
+  recent_changes recent_;
 };
 
 }  // namespace understudy::files

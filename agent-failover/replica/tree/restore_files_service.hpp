@@ -9,7 +9,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
-#include "agent-failover/replica/tree/file_tree_sink.hpp"
+#include "agent-failover/replica/tree/incoming_tree.hpp"
 #include "common/files/files_progress.hpp"
 
 namespace grpc {
@@ -27,10 +27,13 @@ class RestoreFilesResponse;
 namespace understudy::files {
 
 struct restore_files_service {
-  // A sink over the primary's own tree, with `set_aside`; or why it may not be written (not fenced, an older
-  // epoch, no such tree). Called on call threads; the sink is destroyed when the stream ends.
-  std::function<absl::StatusOr<std::unique_ptr<file_tree_sink>>(std::uint32_t index, std::uint64_t epoch)>
+  // What comes for the primary's own tree; or why it may not be written (not fenced, an older epoch, no such
+  // tree). Called on call threads; destroyed when the stream ends.
+  std::function<absl::StatusOr<std::unique_ptr<incoming_tree>>(std::uint32_t index, std::uint64_t epoch,
+                                                               frozen_base base)>
       begin;
+  // Asked again before anything is adopted.
+  std::function<absl::Status(std::uint64_t epoch)> permitted;
   // May be empty.
   std::function<void(std::uint32_t index, const files_progress&)> on_progress;
 };

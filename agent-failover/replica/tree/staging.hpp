@@ -1,9 +1,14 @@
 #pragma once
 
 // Where files are made before they are renamed into a tree: a directory of the same filesystem that holds
-// nothing else. What a crash leaves in it is swept at the next start. Used by one thread.
+// nothing else. What a crash leaves in it is swept at the next start, except uploads of large files that say
+// how far they are:
+//   N           what has arrived
+//   N.upload    digest (16 bytes) of the rest: a FileUpload message; behind the content, never ahead of it
+// Used by one thread.
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -13,6 +18,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "common/files/digest.hpp"
+#include "common/files/entry.hpp"
 #include "common/os/file_system.hpp"
 
 namespace understudy::v1 {
@@ -27,6 +33,9 @@ struct staged_file {
   std::unique_ptr<os::file> file;
 };
 
+// What a failback collects lies in a directory of this name there, and is not swept.
+inline constexpr std::string_view incoming_name = "incoming";
+
 class staging {
  public:
   // Sweeps what is in the directory.
@@ -37,18 +46,32 @@ class staging {
   absl::StatusOr<staged_file> write(std::string_view content);
   void discard(const std::string& name);
 
-  // A piece of an upload. kInvalidArgument for what no honest sender sends; anything else that fails is
-  // remembered and told by finish().
-  absl::Status add_chunk(const v1::FileChunk& chunk);
+  using open_present = std::function<absl::StatusOr<std::unique_ptr<os::file>>(std::string_view path)>;
+  // A piece of an upload; `present` opens the receiver's file of that path. kInvalidArgument for what no
+  // honest sender sends; anything else that fails is remembered and told by finish().
+  absl::Status add_chunk(const v1::FileChunk& chunk, const open_present& present);
   // The upload as a file of `size` bytes. kDataLoss when its digest is another one.
   absl::StatusOr<staged_file> finish(std::uint64_t upload, std::uint64_t size,
                                      const std::optional<digest>& content);
+  // Remembers how far large ones are, and forgets the others.
   void abandon_uploads();
+  // Nobody goes on with them: everything has arrived.
+  void drop_cut_uploads();
+  void cut_uploads(const std::function<void(const entry&, std::uint64_t have)>& visit) const;
 
  private:
+  struct cut_upload {
+    std::string name;
+    entry what;
+    std::uint64_t have = 0;
+  };
   struct upload {
     staged_file file;
-    std::uint64_t position = 0;  // end of the last piece
+    std::optional<entry> announced;  // of a large file: its journal is kept
+    std::unique_ptr<os::file> journal;
+    std::string path;                   // in the tree
+    std::unique_ptr<os::file> present;  // of that path, when some of it is taken over
+    std::uint64_t position = 0;         // end of the last piece
     std::uint64_t unsynced = 0;
     digest_builder content;
     bool verifiable = true;  // false: a hole is too long to be hashed, the digest is not compared
@@ -56,11 +79,19 @@ class staging {
   };
   explicit staging(std::unique_ptr<os::directory> where) : where_(std::move(where)) {}
   static void add_hole(upload& u, std::uint64_t length);
-  absl::Status write_chunk(upload& u, const v1::FileChunk& chunk);
+  absl::Status write_chunk(upload& u, std::string_view content, std::uint64_t offset);
+  absl::Status take_present(upload& u, std::uint64_t offset, std::uint64_t length,
+                            const open_present& present);
+  // Content and journal are durable on return.
+  absl::Status record(upload& u);
+  void begin(upload& u, const v1::FileChunk& first);
+  absl::Status go_on(upload& u, const cut_upload& cut);
+  std::optional<cut_upload> read_journal(const std::string& name);
 
   std::unique_ptr<os::directory> where_;
   std::uint64_t next_ = 0;
   std::map<std::uint64_t, upload> uploads_;
+  std::map<std::string, cut_upload> cut_;  // by path in the tree
 };
 
 }  // namespace understudy::files

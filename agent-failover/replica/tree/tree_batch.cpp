@@ -6,12 +6,11 @@
 #include <utility>
 
 #include "agent-failover/replica/tree/remove_tree.hpp"
+#include "agent-failover/replica/tree/tree_change.hpp"
 #include "common/files/entry_message.hpp"
 #include "common/files/tree_path.hpp"
 #include "common/files/tree_walk.hpp"
-#include "common/files/xattrs.hpp"
 #include "common/status/status_macros.hpp"
-#include "common/status/status_text.hpp"
 #include "understudy/v1/files.pb.h"
 
 namespace understudy::files {
@@ -19,32 +18,8 @@ namespace {
 
 constexpr std::size_t few = 4;  // up to here single syncs are faster than syncing the filesystem (measured)
 
-std::string path_of(const v1::FileChange& change) {
-  switch (change.change_case()) {
-    case v1::FileChange::kPut:
-      return change.put().entry().path();
-    case v1::FileChange::kRemove:
-      return change.remove().path();
-    case v1::FileChange::kRename:
-      return change.rename().to();
-    case v1::FileChange::kAttributes:
-      return change.attributes().path();
-    case v1::FileChange::kAppend:
-      return change.append().entry().path();
-    case v1::FileChange::kLink:
-      return change.link().path();
-    case v1::FileChange::CHANGE_NOT_SET:
-      break;
-  }
-  return {};
-}
-
 std::span<const std::byte> bytes_of(std::string_view content) {
   return std::as_bytes(std::span(content.data(), content.size()));
-}
-
-absl::Status refuse(std::string_view path, std::string_view reason) {
-  return absl::FailedPreconditionError(fmt::format("{}: {}", printable(path), reason));
 }
 
 }  // namespace
@@ -59,12 +34,7 @@ absl::Status tree_batch::apply(std::span<const v1::FileChange> changes,
     if (status.ok()) status = publish(changes[i], staged[i]);
     if (status.ok()) continue;
     if (staged[i].file) place_.staging->discard(staged[i].file->name);
-    v1::FileRefusal& refusal = refusals.emplace_back();
-    refusal.set_sequence(changes[i].sequence());
-    refusal.set_path(path_of(changes[i]));
-    refusal.set_reason(std::string(message_of(status)));
-    refusal.set_retry(absl::IsResourceExhausted(status) || absl::IsUnavailable(status) ||
-                      absl::IsDataLoss(status));
+    add_refusal(changes[i], status, refusals);
   }
   return finish();
 }
@@ -83,20 +53,8 @@ void tree_batch::stage(const v1::FileChange& change, staged_change& staged) {
                                                         : place_.matcher->includes_file(e.path);
     if (!wanted) return refuse(e.path, "it is not among the files selected");
     if (e.kind != entry_kind::regular) return absl::OkStatus();
-    absl::StatusOr<staged_file> file;
-    if (put.upload() != 0) {
-      file = place_.staging->finish(put.upload(), e.size, e.content);
-    } else if (put.content().size() != e.size) {
-      return absl::InvalidArgumentError(
-          fmt::format("{}: its content is not as long as announced", printable(e.path)));
-    } else if (e.content && digest_of(put.content()) != *e.content) {
-      return absl::DataLossError(
-          fmt::format("{}: its content does not have the digest announced", printable(e.path)));
-    } else {
-      file = place_.staging->write(put.content());
-    }
-    if (!file.ok()) return file.status();
-    staged.file = *std::move(file);
+    UNDERSTUDY_ASSIGN_OR_RETURN(staged_file file, stage_content(place_, put, e));
+    staged.file = std::move(file);
     return place_.dress(*staged.file->file, e);
   }();
 }
@@ -174,13 +132,7 @@ absl::Status tree_batch::make_way(std::string_view path, bool for_directory) {
   if (is_absent(present.status())) return absl::OkStatus();
   if (!present.ok()) return present.status();
   if (S_ISDIR(present->st_mode) || for_directory) return take_away(path);
-  if (place_.aside == nullptr) return absl::OkStatus();
-  // A second name first, so that the path is never without a file.
-  if (!parent_of(path).empty()) {
-    UNDERSTUDY_RETURN_IF_ERROR(open_or_make_directory(*place_.aside, parent_of(path), 0700).status());
-  }
-  const absl::Status linked = place_.tree->make_hard_link(path, *place_.aside, path);
-  return absl::IsAlreadyExists(linked) ? absl::OkStatus() : linked;
+  return absl::OkStatus();  // a rename replaces it
 }
 
 absl::Status tree_batch::check_free_of_databases(std::string_view path) const {
@@ -196,25 +148,29 @@ absl::Status tree_batch::take_away(std::string_view path) {
   UNDERSTUDY_RETURN_IF_ERROR(touch(parent_of(path)));
   forget_below(path);
   UNDERSTUDY_ASSIGN_OR_RETURN(const struct ::stat status, place_.tree->status(path));
-  if (place_.aside != nullptr) {
-    if (!parent_of(path).empty()) {
-      UNDERSTUDY_RETURN_IF_ERROR(open_or_make_directory(*place_.aside, parent_of(path), 0700).status());
-    }
-    const absl::Status moved = place_.tree->rename(path, *place_.aside, path, os::rename_mode::no_replace);
-    // The first original of this path is there already; what came since is the sender's own.
-    if (!absl::IsAlreadyExists(moved)) return moved;
-  }
+  // A file with other names is not lost with this one; in the trash the name would count as a link of it.
+  if (S_ISREG(status.st_mode) && status.st_nlink > 1) return place_.tree->remove_file(path);
   std::uint64_t bytes = static_cast<std::uint64_t>(status.st_size);
   if (S_ISDIR(status.st_mode)) {
     bytes = 0;
+    std::map<ino_t, std::vector<std::string>> linked;
+    std::map<ino_t, nlink_t> names;
     tree_reader reader(*place_.tree, *place_.matcher, false);
     reader.walk(
         path,
         [&](observation&& found) {
           bytes += found.what.size;
+          if (found.names > 1) {
+            linked[found.inode].push_back(found.what.path);
+            names[found.inode] = found.names;
+          }
           return true;
         },
         [](const std::string&, const absl::Status&) {});
+    for (const auto& [inode, paths] : linked) {
+      if (paths.size() == names[inode]) continue;  // all of them go
+      for (const std::string& name : paths) UNDERSTUDY_RETURN_IF_ERROR(place_.tree->remove_file(name));
+    }
   }
   return place_.trash->take(*place_.tree, path, bytes, std::chrono::system_clock::now());
 }
@@ -292,7 +248,6 @@ absl::Status tree_batch::append(const v1::FileAppend& change) {
         fmt::format("{}: an append whose sizes do not agree", printable(e.path)));
   }
   if (!place_.matcher->includes_file(e.path)) return refuse(e.path, "it is not among the files selected");
-  if (place_.aside != nullptr) return refuse(e.path, "originals are set aside whole: send the file");
   UNDERSTUDY_ASSIGN_OR_RETURN(const auto file, place_.tree->open(e.path, os::open_mode::read_write));
   UNDERSTUDY_ASSIGN_OR_RETURN(const struct ::stat status, file->status());
   if (static_cast<std::uint64_t>(status.st_size) != change.offset())
@@ -388,8 +343,7 @@ absl::Status tree_batch::finish() {
                                                : place_.tree->set_times(directory, time, time);
     if (!set.ok() && !is_absent(set)) return set;
   }
-  if (sync_all_ || place_.aside != nullptr || touched_.size() >= few)
-    return place_.fs->sync_file_system(*place_.tree);
+  if (sync_all_ || touched_.size() >= few) return place_.fs->sync_file_system(*place_.tree);
   for (const auto& [directory, modified_at] : touched_) {
     if (directory.empty()) {
       UNDERSTUDY_RETURN_IF_ERROR(place_.tree->sync());

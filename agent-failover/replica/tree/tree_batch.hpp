@@ -58,7 +58,7 @@ class tree_batch {
 
   // Renames what is in staging to its place.
   absl::Status move_in(const std::string& staged_name, std::string_view path);
-  // Takes away what is at `path` when a rename could not replace it, or when it is to be set aside.
+  // Takes away what is at `path` when a rename could not replace it.
   absl::Status make_way(std::string_view path, bool for_directory);
   absl::Status take_away(std::string_view path);
   absl::Status check_free_of_databases(std::string_view path) const;
