@@ -16,7 +16,7 @@
 #include "agent-failover/history/news.hpp"
 #include "agent-failover/rows/row_cursor.hpp"
 #include "agent-failover/rows/row_follower.hpp"
-#include "agent-failover/rows/sql_tokens.hpp"
+#include "common/rows/sql_tokens.hpp"
 #include "common/status/status_macros.hpp"
 #include "understudy/v1/change_feed.grpc.pb.h"
 

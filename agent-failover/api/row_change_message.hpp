@@ -3,7 +3,7 @@
 #include <string>
 
 #include "agent-failover/history/change.hpp"
-#include "agent-failover/rows/change.hpp"
+#include "common/rows/change.hpp"
 #include "understudy/v1/change_feed.pb.h"
 
 namespace understudy::api {

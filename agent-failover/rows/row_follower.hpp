@@ -12,7 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "agent-failover/history/database_history.hpp"
-#include "agent-failover/rows/decoder.hpp"
+#include "common/rows/decoder.hpp"
 #include "agent-failover/rows/row_cursor.hpp"
 
 namespace understudy::rows {

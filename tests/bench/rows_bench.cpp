@@ -8,7 +8,7 @@
 #include <thread>
 
 #include "agent-failover/api/change_feed_service.hpp"
-#include "agent-failover/rows/decoder.hpp"
+#include "common/rows/decoder.hpp"
 #include "common/status/status_text.hpp"
 #include "tests/bench/figure.hpp"
 #include "tests/bench/samples.hpp"

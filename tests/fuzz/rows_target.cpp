@@ -4,8 +4,8 @@
 #include <memory>
 #include <numeric>
 
-#include "agent-failover/rows/create_table.hpp"
-#include "agent-failover/rows/decoder.hpp"
+#include "common/rows/create_table.hpp"
+#include "common/rows/decoder.hpp"
 #include "tests/support/rows/recorder.hpp"
 
 namespace understudy::rows::testing {

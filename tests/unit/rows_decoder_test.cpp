@@ -1,7 +1,7 @@
 // The decoder against what SQLite itself says: after every transaction all tables are read through SQLite,
 // and the difference to what they were must be what was decoded, value by value.
 
-#include "agent-failover/rows/decoder.hpp"
+#include "common/rows/decoder.hpp"
 
 #include <fmt/core.h>
 #include <gtest/gtest.h>
@@ -11,8 +11,8 @@
 #include <map>
 #include <set>
 
-#include "agent-failover/rows/create_table.hpp"
-#include "agent-failover/rows/sql_tokens.hpp"
+#include "common/rows/create_table.hpp"
+#include "common/rows/sql_tokens.hpp"
 #include "tests/support/rows/recorder.hpp"
 #include "tests/unit/rows_writer.hpp"
 

@@ -3,8 +3,8 @@
 #include <fmt/core.h>
 #include <gtest/gtest.h>
 
-#include "agent-failover/rows/create_table.hpp"
-#include "agent-failover/rows/decoder.hpp"
+#include "common/rows/create_table.hpp"
+#include "common/rows/decoder.hpp"
 #include "tests/support/rows/recorder.hpp"
 
 namespace understudy::rows {

@@ -9,7 +9,7 @@
 #include <map>
 #include <optional>
 
-#include "agent-failover/rows/decoder.hpp"
+#include "common/rows/decoder.hpp"
 #include "tests/support/rows/recorder.hpp"
 #include "tests/unit/rows_writer.hpp"
 

@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "agent-failover/rows/page_source.hpp"
+#include "common/rows/page_source.hpp"
 #include "tests/support/temporary_directory.hpp"
 
 namespace understudy::rows::testing {

@@ -1,4 +1,4 @@
-#include "agent-failover/rows/sql_tokens.hpp"
+#include "common/rows/sql_tokens.hpp"
 
 #include <algorithm>
 #include <cctype>

@@ -1,11 +1,11 @@
-#include "agent-failover/rows/create_table.hpp"
+#include "common/rows/create_table.hpp"
 
 #include <fmt/core.h>
 
 #include <algorithm>
 #include <charconv>
 
-#include "agent-failover/rows/sql_tokens.hpp"
+#include "common/rows/sql_tokens.hpp"
 #include "common/status/status_macros.hpp"
 
 namespace understudy::rows {

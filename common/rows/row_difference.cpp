@@ -1,4 +1,4 @@
-#include "agent-failover/rows/row_difference.hpp"
+#include "common/rows/row_difference.hpp"
 
 #include <absl/container/flat_hash_map.h>
 #include <fmt/core.h>
@@ -8,8 +8,8 @@
 
 #include <algorithm>
 
-#include "agent-failover/rows/record.hpp"
-#include "agent-failover/rows/sql_tokens.hpp"
+#include "common/rows/record.hpp"
+#include "common/rows/sql_tokens.hpp"
 #include "common/status/status_macros.hpp"
 
 namespace understudy::rows {

@@ -5,8 +5,8 @@
 #include <functional>
 
 #include "absl/status/status.h"
-#include "agent-failover/rows/decoder.hpp"
-#include "agent-failover/rows/page_owners.hpp"
+#include "common/rows/decoder.hpp"
+#include "common/rows/page_owners.hpp"
 
 namespace understudy::rows {
 

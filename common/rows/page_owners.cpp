@@ -1,4 +1,4 @@
-#include "agent-failover/rows/page_owners.hpp"
+#include "common/rows/page_owners.hpp"
 
 #include <fmt/core.h>
 

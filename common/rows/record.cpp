@@ -1,4 +1,4 @@
-#include "agent-failover/rows/record.hpp"
+#include "common/rows/record.hpp"
 
 #include <fmt/core.h>
 

@@ -1,4 +1,4 @@
-#include "agent-failover/rows/value.hpp"
+#include "common/rows/value.hpp"
 
 #include <fmt/core.h>
 

@@ -1,8 +1,8 @@
-#include "agent-failover/rows/btree_page.hpp"
+#include "common/rows/btree_page.hpp"
 
 #include <fmt/core.h>
 
-#include "agent-failover/rows/image.hpp"
+#include "common/rows/image.hpp"
 
 namespace understudy::rows {
 namespace {

@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "agent-failover/rows/table.hpp"
-#include "agent-failover/rows/value.hpp"
+#include "common/rows/table.hpp"
+#include "common/rows/value.hpp"
 
 namespace understudy::rows {
 

@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "agent-failover/rows/image.hpp"
-#include "agent-failover/rows/table.hpp"
+#include "common/rows/image.hpp"
+#include "common/rows/table.hpp"
 
 namespace understudy::rows {
 

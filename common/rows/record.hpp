@@ -9,9 +9,9 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "agent-failover/rows/btree_page.hpp"
-#include "agent-failover/rows/image.hpp"
-#include "agent-failover/rows/value.hpp"
+#include "common/rows/btree_page.hpp"
+#include "common/rows/image.hpp"
+#include "common/rows/value.hpp"
 
 namespace understudy::rows {
 

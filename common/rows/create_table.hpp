@@ -4,7 +4,7 @@
 #include <string_view>
 
 #include "absl/status/statusor.h"
-#include "agent-failover/rows/table.hpp"
+#include "common/rows/table.hpp"
 
 namespace understudy::rows {
 

@@ -1,12 +1,12 @@
-#include "agent-failover/rows/decoder.hpp"
+#include "common/rows/decoder.hpp"
 
 #include <fmt/core.h>
 
 #include <algorithm>
 #include <map>
 
-#include "agent-failover/rows/row_difference.hpp"
-#include "agent-failover/rows/sql_tokens.hpp"
+#include "common/rows/row_difference.hpp"
+#include "common/rows/sql_tokens.hpp"
 #include "common/status/status_macros.hpp"
 #include "common/status/status_text.hpp"
 

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "agent-failover/rows/value.hpp"
+#include "common/rows/value.hpp"
 
 namespace understudy::rows {
 

@@ -20,8 +20,8 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "agent-failover/rows/btree_page.hpp"
-#include "agent-failover/rows/image.hpp"
+#include "common/rows/btree_page.hpp"
+#include "common/rows/image.hpp"
 
 namespace understudy::rows {
 

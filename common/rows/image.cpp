@@ -1,4 +1,4 @@
-#include "agent-failover/rows/image.hpp"
+#include "common/rows/image.hpp"
 
 #include <fmt/core.h>
 

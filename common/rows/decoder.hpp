@@ -19,10 +19,10 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "agent-failover/rows/change.hpp"
-#include "agent-failover/rows/page_owners.hpp"
-#include "agent-failover/rows/page_source.hpp"
-#include "agent-failover/rows/schema.hpp"
+#include "common/rows/change.hpp"
+#include "common/rows/page_owners.hpp"
+#include "common/rows/page_source.hpp"
+#include "common/rows/schema.hpp"
 
 namespace understudy::rows {
 

@@ -1,4 +1,4 @@
-#include "agent-failover/rows/schema.hpp"
+#include "common/rows/schema.hpp"
 
 #include <absl/container/flat_hash_map.h>
 #include <absl/container/flat_hash_set.h>
@@ -6,10 +6,10 @@
 
 #include <algorithm>
 
-#include "agent-failover/rows/btree_page.hpp"
-#include "agent-failover/rows/create_table.hpp"
-#include "agent-failover/rows/record.hpp"
-#include "agent-failover/rows/sql_tokens.hpp"
+#include "common/rows/btree_page.hpp"
+#include "common/rows/create_table.hpp"
+#include "common/rows/record.hpp"
+#include "common/rows/sql_tokens.hpp"
 #include "common/status/status_macros.hpp"
 #include "common/status/status_text.hpp"
 

@@ -9,7 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "agent-failover/rows/page_source.hpp"
+#include "common/rows/page_source.hpp"
 
 namespace understudy::rows {
 
