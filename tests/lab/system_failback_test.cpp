@@ -143,6 +143,29 @@ TEST_F(system_failback, keep_primary_brings_its_data_back_into_service) {
   EXPECT_TRUE(wait_until([&] { return ids_of_copy() == ids_of_primary(); }, 10s, 20ms));
 }
 
+// The cable is back while both serve: the primary is fenced, and the operator need not wait for that.
+TEST_F(system_failback, ends_a_conflict_as_soon_as_it_is_asked_for) {
+  protect();
+  const std::string address = site->service_address();
+  ASSERT_EQ(ask(address, "add shared"), "ok 1");
+  ASSERT_TRUE(wait_until([&] { return ids_of_copy().size() == 1; }, 10s, 20ms));
+  site->primary().cut();
+  ASSERT_TRUE(site->wait_phase("StandingIn"));
+  ASSERT_TRUE(serves(address));
+  ASSERT_EQ(ask(address, "add only-copy"), "ok 2");
+  std::string answer;
+  site->primary().call([&] { answer = ask_here("127.0.0.1", "add only-primary"); });
+  ASSERT_EQ(answer, "ok 2");
+  site->primary().restore();
+  ASSERT_TRUE(site->wait_event("conflict", 15s));
+  const ctl_result back = site->ctl({"failback", "primary", "--discard-primary", "--yes"});
+  EXPECT_EQ(back.exit, 0) << back.output << back.error;
+  ASSERT_TRUE(serves(address));
+  EXPECT_EQ(ids_of_primary(), (std::vector<std::string>{"only-copy", "shared"}));
+  EXPECT_EQ(set_aside_on_primary(), (std::vector<std::string>{"only-primary", "shared"}));
+  EXPECT_EQ(site->state()->state(), "Monitoring");
+}
+
 // SUSPENDED: no monitoring, files wait, databases go on. STOPPED: nothing goes on.
 TEST_F(system_failback, suspend_resume_stop_start) {
   protect();
