@@ -7,7 +7,6 @@
 #include <atomic>
 
 #include "agent-failover/actors/command_events.hpp"
-#include "agent-failover/actors/server_view.hpp"
 #include "agent-failover/api/board.hpp"
 #include "common/rpc/timestamp.hpp"
 
@@ -45,7 +44,7 @@ std::string operation_tracker::begin(v1::OperationKind kind, const std::string& 
   current_->set_kind(kind);
   current_->set_actor(actor);
   *current_->mutable_started_at() = rpc::timestamp_now();
-  begun_at_ = sampled_at_ = steady_clock::now();
+  sampled_at_ = steady_clock::now();
   sampled_bytes_ = 0;
   publish();
   return current_->name();
@@ -79,9 +78,8 @@ void operation_tracker::progress(const std::string& phase, std::uint64_t bytes_d
 
 void operation_tracker::succeed(const std::string& result) {
   if (!current_) return;
-  const auto took = std::chrono::duration_cast<milliseconds>(steady_clock::now() - begun_at_);
   current_->set_done(true);
-  current_->set_result(fmt::format("{} (after {})", result, in_words(took)));
+  current_->set_result(result);
   *current_->mutable_ended_at() = rpc::timestamp_now();
   publish();
   current_.reset();

@@ -39,7 +39,6 @@ class operation_tracker {
   api::board& board_;
   const std::string server_;
   std::optional<v1::Operation> current_;
-  std::chrono::steady_clock::time_point begun_at_;
   std::chrono::steady_clock::time_point sampled_at_;
   std::uint64_t sampled_bytes_ = 0;
 };

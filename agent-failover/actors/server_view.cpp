@@ -126,12 +126,4 @@ version_verdict compare_versions(const std::string& host, const std::string& age
   return {.refused = false, .text = fmt::format("the agent has version {} and this host {}", agent, host)};
 }
 
-std::string in_words(std::chrono::milliseconds period) {
-  const auto ms = period.count();
-  if (ms < 1000) return fmt::format("{} ms", ms);
-  if (ms < 60'000) return fmt::format("{:.1f} s", static_cast<double>(ms) / 1000);
-  if (ms < 3'600'000) return fmt::format("{} min {} s", ms / 60'000, ms / 1000 % 60);
-  return fmt::format("{} h {} min", ms / 3'600'000, ms / 60'000 % 60);
-}
-
 }  // namespace understudy::actors

@@ -38,7 +38,4 @@ struct version_verdict {
 };
 version_verdict compare_versions(const std::string& host, const std::string& agent);
 
-// "2 min 3 s", for sentences.
-std::string in_words(std::chrono::milliseconds period);
-
 }  // namespace understudy::actors
