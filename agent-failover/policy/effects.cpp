@@ -41,8 +41,8 @@ block block_of(const event& what) {
 }
 
 // "stop by anna: new disk" where there is somebody to name.
-std::string told_by(const primary_state& state, const event& what) {
-  std::string text = fmt::format("{}: {}", name_of(state), to_string(what.kind));
+std::string cause_of(const event& what) {
+  std::string text(to_string(what.kind));
   if (!what.by.empty()) text += " by " + what.by;
   if (!what.reason.empty()) text += ": " + what.reason;
   return text;
@@ -348,7 +348,7 @@ void telling(effect which, const primary_state& state, const event& what, std::v
            fmt::format("queued at {}: {}", what.position, what.reason));
       break;
     case effect::tell_undone:
-      tell(actions, notice::takeover_undone, told_by(state, what));
+      tell(actions, notice::takeover_undone, fmt::format("{}: {}", name_of(state), cause_of(what)));
       break;
     case effect::tell_impaired:
       tell(actions, notice::takeover_impaired,
@@ -373,7 +373,7 @@ void telling(effect which, const primary_state& state, const event& what, std::v
       tell(actions, notice::blind, what.reason);
       break;
     case effect::tell_state:
-      tell(actions, notice::state, told_by(state, what));
+      tell(actions, notice::state, cause_of(what));  // step() says from where to where
       break;
     default:
       break;

@@ -118,6 +118,11 @@ result step(const primary_state& state, const event& what, guard disabled) {
         made.actions.push_back({.kind = action_kind::start_step, .which = each->next});
       }
     }
+    for (action& told : made.actions) {
+      if (told.kind != action_kind::raise || told.what != notice::state) continue;
+      told.text = each->stays ? fmt::format("{}: {}", name_of(state), told.text)
+                              : fmt::format("{} -> {}: {}", name_of(state), name_of(made.state), told.text);
+    }
     return made;
   }
   made.refusal = refusal_of(state, what);

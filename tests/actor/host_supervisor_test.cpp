@@ -220,7 +220,8 @@ TEST_F(host_supervisor_version, a_difference_is_told_and_forbids_an_automatic_ta
     return testing::Value(world.host->state("p1").warnings(),
                           Contains("app is \"app 1\" on the primary and \"app 2\" here"));
   }));
-  EXPECT_THAT(world.host->state("p1").next(), HasSubstr("versions differ"));
+  EXPECT_TRUE(world.until(
+      [&] { return testing::Value(world.host->state("p1").next(), HasSubstr("versions differ")); }));
   p1.answers_pings = false;
   ASSERT_TRUE(world.until([&] { return world.is("Blocked(versions differ)"); }))
       << world.host->state("p1").state();

@@ -104,13 +104,5 @@ TEST_F(host_view, what_is_not_ok_has_its_reason) {
   }
 }
 
-TEST(host_view_words, periods) {
-  EXPECT_EQ(in_words(0ms), "0 ms");
-  EXPECT_EQ(in_words(999ms), "999 ms");
-  EXPECT_EQ(in_words(1500ms), "1.5 s");
-  EXPECT_EQ(in_words(123s), "2 min 3 s");
-  EXPECT_EQ(in_words(2h + 5min), "2 h 5 min");
-}
-
 }  // namespace
 }  // namespace understudy::actors
