@@ -92,8 +92,10 @@ class captured_image final : public channel::database_source,
   void give_up_wanted_damage();
 
   // One more commit. A transaction without its pages ends the subscriptions. A frame with number 0 stands for
-  // a page of the database file (rollback-journal mode).
+  // a page of the database file (rollback-journal mode). Who waits for it is woken by deliver(), or when much
+  // has come.
   void apply(log_transaction& transaction);
+  void deliver();
   bool has_subscribers() const { return subscribers_.load(std::memory_order_relaxed) != 0; }
   std::uint64_t queue_limit_bytes() const { return queue_limit_bytes_; }
   channel::source_state::phase phase() const { return state_.now; }
@@ -143,6 +145,8 @@ class captured_image final : public channel::database_source,
   std::vector<bool> written_;  // pages that a transaction wrote since begin_scan; empty when none runs
   std::vector<std::shared_ptr<transaction_queue>> queues_;
   std::atomic<std::size_t> subscribers_{0};
+  std::uint64_t undelivered_bytes_ =
+      0;  // of transactions whose subscribers were not woken; the capture's thread
 };
 
 }  // namespace understudy::capture

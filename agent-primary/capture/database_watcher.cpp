@@ -559,6 +559,7 @@ database_watcher::time_point database_watcher::step(time_point now, time_point b
   }
   if (stage_ == stage::rollback) busy = follow_rollback();
   if (stage_ == stage::rollback && rollback_settled_ && !scanning()) image_->set_looked(began);
+  image_->deliver();
   publish_metrics();
   now = steady_clock::now();
   if (stage_ == stage::scanning && log_read_ && not_before_ == time_point{}) return due_ = now;

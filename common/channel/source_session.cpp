@@ -20,10 +20,14 @@ using phase = database_progress::phase;
 constexpr milliseconds HEARTBEAT{1000};  // between messages; the receiver gives up after five of them
 constexpr milliseconds SOURCE_POLL{50};  // while the source is not ready
 // Between two messages with transactions. A busy application's commits then share the cost of a message,
-// which is some ten wake-ups in four threads; a commit after a pause leaves at once.
+// which is some ten wake-ups in four threads; a commit after a pause leaves at once. Where even so many come,
+// that is 8,000 a second, the message waits for more: its cost would be the application's.
 constexpr std::chrono::microseconds COLLECT{500};
-constexpr int RUN_TRANSACTIONS = 1024;    // in one message: those of a batch of 1 KiB pages
-constexpr milliseconds REREAD_AFTER{2};   // pages that did not hash as the source says
+constexpr std::chrono::microseconds COLLECT_MANY{2000};
+constexpr std::chrono::microseconds MANY{125};  // between two transactions
+constexpr int RUN_TRANSACTIONS = 1024;          // in one message: those of a batch of 1 KiB pages
+constexpr milliseconds LOOK_POLL{2};            // while a drain waits for the source to have looked
+constexpr milliseconds REREAD_AFTER{2};         // pages that did not hash as the source says
 constexpr seconds STUCK_AFTER{10};        // a heal without a page sent: something is wrong with the source
 constexpr milliseconds FIRST_PAUSE{100};  // before a second heal in a row; doubles
 constexpr milliseconds LONGEST_PAUSE{10000};
@@ -67,7 +71,7 @@ void set_image(std::uint32_t page_size, std::uint32_t pages, const sqlite::page_
 }  // namespace
 
 source_session::source_session(database_source& source, source_options options)
-    : source_{source}, options_{std::move(options)} {}
+    : source_{source}, options_{std::move(options)}, collect_{COLLECT} {}
 
 absl::Status source_session::receive(const v1::SinkMessage& from_sink, moment now) {
   progress_.last_heard = now.steady;
@@ -230,7 +234,7 @@ source_session::message_or source_session::wait_for_source(moment now) {
   floor_ = base.number;
   captured_at_ = now.wall;
   acknowledged_ = 0;
-  last_progress_ = last_event_ = now.steady;
+  last_progress_ = now.steady;
   progress_.source_number = position_;
   progress_.done_bytes = progress_.total_bytes = 0;
   const bool comparable = have_.exists() && have_.pages() > 0 && have_.page_size() == page_size_;
@@ -261,7 +265,7 @@ source_session::message_or source_session::take_event(bool mark_only, moment now
   }
   captured_transaction& transaction = event.transaction;
   if (transaction.page_size != page_size_) return restart("the page size changed", now);
-  last_event_ = last_progress_ = now.steady;
+  last_progress_ = now.steady;
   progress_.source_number = transaction.number;
   outgoing_ = std::move(transaction);
   outgoing_sent_ = 0;
@@ -436,8 +440,8 @@ source_session::message source_session::take_run(moment now) {
   }
   if (held_ && held_->what == source_event::kind::nothing) held_.reset();
   if (run.ends_size() == 0) return std::nullopt;
-  last_event_ = now.steady;
-  if (!full) next_run_ = now.steady + COLLECT;
+  collect_ = run.ends_size() * MANY >= collect_ ? COLLECT_MANY : COLLECT;
+  if (!full) next_run_ = now.steady + collect_;
   unacknowledged_.push_back({.last = position_, .bytes = bytes.size()});
   unacknowledged_bytes_ += bytes.size();
   progress_.source_number = position_;
@@ -478,9 +482,11 @@ source_session::message_or source_session::stream(moment now) {
   if (restarted) return restarted;
   if (outgoing_) return transaction_part(outgoing_->number);
   if (!drain_wanted_) return std::nullopt;
-  const auto quiet_at = last_event_ + options_.drain_quiet;
-  if (now.steady < quiet_at) {
-    wake_at_ = std::min(wake_at_, quiet_at);
+  // Drained is what a look that began after the question found: the application is down by then, and its last
+  // commit seen, whatever woke the capture or did not.
+  if (!drain_asked_) drain_asked_ = now.steady;
+  if (!source_.looked_since(*drain_asked_)) {
+    wake_at_ = std::min(wake_at_, now.steady + LOOK_POLL);
     return std::nullopt;
   }
   const source_state source = source_.state();

@@ -37,9 +37,6 @@ struct source_options {
   // Called from the capture's thread when next() has something new; must be quick. Copied, so it may outlive
   // the session by a call under way.
   std::function<void()> wake;
-  // How long the source must have been quiet before it counts as drained: longer than a capture's own safety
-  // poll (250 ms), so that the last commit of an application that just stopped was seen.
-  std::chrono::milliseconds drain_quiet{300};
   bool compress = true;
 };
 
@@ -62,8 +59,7 @@ class source_session {
   // What a message cost, to judge whether compressing pays.
   void sent(std::size_t bytes, double seconds);
 
-  // Asks for the planned end: SourceDrained once everything committed was sent, is durable, and the source is
-  // quiet.
+  // Asks for the planned end: SourceDrained once everything that was committed before is sent and durable.
   void drain() { drain_wanted_ = true; }
   bool draining() const { return drain_wanted_; }
   // Whether the status that ended the stream is the other end's own.
@@ -136,12 +132,13 @@ class source_session {
   std::uint64_t unacknowledged_bytes_ = 0;
 
   bool drain_wanted_ = false;
+  std::optional<std::chrono::steady_clock::time_point> drain_asked_;  // of the source
   std::uint64_t acknowledged_ = 0;
   std::uint64_t failures_ = 0;                           // restarts since the last acknowledged transaction
   std::chrono::steady_clock::time_point not_before_;     // the next comparison
   std::chrono::steady_clock::time_point last_progress_;  // of a heal
-  std::chrono::steady_clock::time_point last_event_;     // the last transaction taken
   std::chrono::steady_clock::time_point next_run_;  // not before: what is committed meanwhile goes together
+  std::chrono::microseconds collect_;               // between two messages, as the last one was full
   std::chrono::steady_clock::time_point last_sent_;
   std::chrono::steady_clock::time_point last_heartbeat_;
   std::chrono::steady_clock::time_point last_status_;

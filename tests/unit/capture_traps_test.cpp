@@ -480,5 +480,24 @@ TEST_F(CaptureFiles, RemovingADatabaseClosesItsSubscriptions) {
   EXPECT_FALSE(source->subscribe().ok());
 }
 
+// What a drain rests on: a look that began after the question has found, and delivered, what was committed
+// before.
+TEST_F(CaptureTraps, ALookThatWasAskedForFindsEverything) {
+  make_database(path);
+  auto engine = start_engine();
+  const auto source = engine->add(path);
+  mirror copy(source);
+  ASSERT_TRUE(copy.attach());
+  for (int round = 0; round < 20; ++round) {
+    run_sql(path, "INSERT INTO t(a, b) VALUES(1, randomblob(300))");
+    const auto asked = steady_clock::now();
+    ASSERT_TRUE(eventually([&] { return source->looked_since(asked); }));
+    if (!copy.drain(0ms)) {
+      ASSERT_TRUE(copy.attach()) << "a log that lived too briefly is a gap";
+    }
+    copy.expect_equals(path);
+  }
+}
+
 }  // namespace
 }  // namespace understudy::capture_testing

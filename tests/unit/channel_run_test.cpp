@@ -13,6 +13,18 @@ namespace {
 
 using namespace std::chrono_literals;
 
+// A source that has to be asked to look.
+class asked_database : public test::model_database {
+ public:
+  using test::model_database::model_database;
+  bool looked_since(std::chrono::steady_clock::time_point asked) override {
+    asked_ = asked;
+    return looks_;
+  }
+  bool looks_ = true;
+  std::optional<std::chrono::steady_clock::time_point> asked_;
+};
+
 class channel_run : public ::testing::Test {
  protected:
   channel_run() {
@@ -45,7 +57,7 @@ class channel_run : public ::testing::Test {
   absl::Status give(const v1::SourceMessage& message) { return receiver_.receive(message, now_); }
 
   moment now_{std::chrono::steady_clock::time_point{1h}, {}};
-  test::model_database source_{7};
+  asked_database source_{7};
   test::model_copy copy_;
   source_session sender_{source_};
   sink_session receiver_{copy_};
@@ -87,6 +99,42 @@ TEST_F(channel_run, more_than_a_message_takes_goes_on_without_a_pause) {
   EXPECT_EQ(copy_.durable().pages, source_.truth());
 }
 
+TEST_F(channel_run, where_very_many_come_a_message_waits_for_more) {
+  const auto pause_after = [&](int transactions) {
+    now_.steady += 10ms;
+    commit(transactions);
+    const auto message = next();
+    EXPECT_TRUE(message && give(*message).ok());
+    EXPECT_FALSE(next());
+    return sender_.wake_at() - now_.steady;
+  };
+  EXPECT_EQ(pause_after(1), 500us);
+  EXPECT_EQ(pause_after(5), 2000us) << "in 0.5 ms: 10,000 a second";
+  EXPECT_EQ(pause_after(20), 2000us) << "in 2 ms, as many";
+  EXPECT_EQ(pause_after(10), 500us) << "in 2 ms: 5,000 a second";
+}
+
+TEST_F(channel_run, is_drained_as_soon_as_the_source_has_looked) {
+  source_.looks_ = false;
+  const auto asked_at = now_.steady;
+  sender_.drain();
+  EXPECT_FALSE(next());
+  EXPECT_EQ(source_.asked_, asked_at);
+  commit(1);  // what the look found
+  now_.steady += 10ms;
+  source_.looks_ = true;
+  const auto last = next();
+  ASSERT_TRUE(last && last->has_part());
+  now_.steady += 1ms;
+  EXPECT_FALSE(next()) << "it is not durable";
+  EXPECT_EQ(source_.asked_, asked_at);
+  ASSERT_TRUE(give(*last).ok());
+  ASSERT_TRUE(receiver_.commit(now_).ok());
+  hear();
+  const auto drained = next();
+  ASSERT_TRUE(drained && drained->has_drained()) << "and not later";
+}
+
 TEST_F(channel_run, what_was_captured_before_a_gap_or_comes_twice_does_no_harm) {
   commit(5);
   const auto run = next();
@@ -97,7 +145,7 @@ TEST_F(channel_run, what_was_captured_before_a_gap_or_comes_twice_does_no_harm) 
   EXPECT_EQ(copy_.durable().pages, source_.truth());
   commit(3);
   source_.gap();
-  now_.steady += 1ms;
+  now_.steady += 2ms;
   const auto restart = next();
   ASSERT_TRUE(restart && restart->has_restart());
 }

@@ -29,7 +29,7 @@ inline sqlite::page_hash hash_of(const image& pages) {
   return result;
 }
 
-class model_database final : public channel::database_source {
+class model_database : public channel::database_source {
  public:
   using random = std::mt19937_64;
   explicit model_database(std::uint64_t seed, std::uint32_t page_size = 512)
