@@ -44,8 +44,11 @@ change_finder::result change_finder::find(const dirty_work& work, std::uint64_t 
     const auto found = reader_.observe(path);
     return found.ok() && *found ? (*found)->inode : 0;
   };
-  for (auto& [from, to] : plan_renames(index_, work.renames, matcher_, inode_at, first_sequence)) {
-    renames_.push_back(op(operation::kind::rename, from, to));
+  // What a listing says is known by path alone, and nothing is known yet of which file lies there.
+  if (!receiver_) {
+    for (auto& [from, to] : plan_renames(index_, work.renames, matcher_, inode_at, first_sequence)) {
+      renames_.push_back(op(operation::kind::rename, from, to));
+    }
   }
   if (work.everything || receiver_) {
     if (auto base_found = reader_.observe(base_path); base_found.ok() && *base_found)
@@ -258,6 +261,7 @@ void change_finder::compare_with_listing(const entry& listed, const observation&
     if (const index_record* before = known_before(found); before != nullptr && before->content) {
       index_record record = *before;
       record.sequence = 0;
+      if (d.attributes) record.extra = ~record.extra;
       index_.put(path, record);
       const step s = decide(before, found, {.scan = true, .written_since_read = false});
       if (s != step::nothing) return add(s, std::move(copy));
@@ -266,10 +270,10 @@ void change_finder::compare_with_listing(const entry& listed, const observation&
       contents_.push_back(op(operation::kind::verify, path, d.attributes ? "attributes differ" : ""));
       return;
     } else {
-      index_.put(path, record_of(found));
+      index_.put(path, d.attributes ? record_without_attributes(found) : record_of(found));
     }
   } else {
-    index_.put(path, record_of(found));
+    index_.put(path, d.attributes ? record_without_attributes(found) : record_of(found));
   }
   if (d.attributes) add(step::attributes, std::move(copy));
 }
@@ -284,9 +288,16 @@ void change_finder::compare_hard_links() {
     bool apart = false;  // linked there with what is another file here
     if (l.group != 0) apart = claimed.try_emplace(l.group, identity).first->second != identity;
     const auto [leader, first] = leaders.try_emplace(identity, &l);
+    if (first ? !apart : !apart && l.group != 0 && l.group == leader->second->group) continue;
+    // Until it is done, what is there is not what is here.
+    if (const index_record* known = index_.find(l.path)) {
+      index_record unlinked = *known;
+      unlinked.same = false;
+      index_.put(l.path, unlinked);
+    }
     if (first) {
-      if (apart) contents_.push_back(op(operation::kind::put, l.path));
-    } else if (apart || l.group == 0 || l.group != leader->second->group) {
+      contents_.push_back(op(operation::kind::put, l.path));
+    } else {
       hard_links_.push_back(op(operation::kind::link, l.path, leader->second->path));
     }
   }

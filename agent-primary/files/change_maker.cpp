@@ -112,6 +112,14 @@ void change_maker::put(const std::string& path, v1::FileBatch& batch) {
   index_.put(path, record);
 }
 
+std::optional<std::string> change_maker::other_name(const std::string& path, dev_t device,
+                                                    ino_t inode) const {
+  for (std::string& other : index_.names_of(device, inode)) {
+    if (other != path && index_.find(other)->same) return std::move(other);
+  }
+  return std::nullopt;
+}
+
 bool change_maker::link_to_known(const observation& found, v1::FileBatch& batch) {
   if (found.names < 2) return false;
   for (const std::string& other : index_.names_of(found.device, found.inode)) {
@@ -121,12 +129,7 @@ bool change_maker::link_to_known(const observation& found, v1::FileBatch& batch)
         known->modified_at != found.what.modified_at) {
       continue;
     }
-    index_record record = *known;
-    v1::FileLink& change = *add(batch).mutable_link();
-    change.set_path(found.what.path);
-    change.set_existing(other);
-    record.sequence = sequence_;
-    index_.put(found.what.path, record);
+    make_link(found, other, *known, batch);
     return true;
   }
   return false;
@@ -291,11 +294,14 @@ void change_maker::finish_put(content_reader& reader, std::uint64_t upload_numbe
   record.read_at_steady = read_at_steady;
   record.sequence = sequence_;
   index_.put(path, record);
-  if (sent.names < 2) return;
   // The receiver put a new file under this name: the other names still are the old one.
   for (std::string& other : index_.names_of(sent.device, sent.inode)) {
     if (other == path) continue;
-    consequences_.push_back({.what = operation::kind::link, .path = std::move(other), .other = path});
+    index_record old = *index_.find(other);
+    old.same = false;
+    index_.put(other, old);
+    if (sent.names > 1)
+      consequences_.push_back({.what = operation::kind::link, .path = std::move(other), .other = path});
   }
 }
 
@@ -370,7 +376,10 @@ void change_maker::verify(const std::string& path, bool attributes_differ, v1::F
     return put(path, batch);
   }
   const index_record known = *at;
-  if (known.same && known.size != found->what.size) return put_regular(*std::move(found), batch);
+  // What was known of it has been taken back; of what only a listing said, the receiver is asked.
+  const bool taken_back = !known.same && known.inode != 0;
+  if (taken_back || (known.same && known.size != found->what.size))
+    return put_regular(*std::move(found), batch);
   if (is_resting(path)) return;
   const epoch_ns read_at = wall_now();
   const auto read_at_steady = std::chrono::steady_clock::now();
@@ -382,6 +391,13 @@ void change_maker::verify(const std::string& path, bool attributes_differ, v1::F
   const absl::StatusOr<bool> stable = reader.is_stable();
   if (!stable.ok()) return failed(path, stable.status());
   if (!*stable) return put_regular(*std::move(found), batch);
+  const bool other_file = known.device != reader.seen().device || known.inode != reader.seen().inode;
+  if (known.same && other_file &&
+      (other_name(path, known.device, known.inode) ||
+       other_name(path, reader.seen().device, reader.seen().inode))) {
+    // The content may be the same, which names are one file is not.
+    return put_regular(*std::move(found), batch);
+  }
   if (!known.same || !known.content) {
     questions_.push_back({.seen = reader.seen(),
                           .content = reader.content(),
@@ -391,13 +407,13 @@ void change_maker::verify(const std::string& path, bool attributes_differ, v1::F
     return;
   }
   if (*known.content != reader.content()) return put_regular(*std::move(found), batch);
-  index_record record = record_of(reader.seen());
+  const bool same = same_attributes(known, reader.seen());
+  index_record record = same ? record_of(reader.seen()) : record_without_attributes(reader.seen());
   record.content = known.content;
   record.read_at = read_at;
   record.read_at_steady = read_at_steady;
   record.sequence = known.sequence;
   rest_after(reader.seen(), read_at_steady);
-  const bool same = same_attributes(known, reader.seen());
   index_.put(path, record);
   if (!same) attributes(path, batch);
 }
@@ -408,7 +424,9 @@ void change_maker::attributes(const std::string& path, v1::FileBatch& batch) {
   const index_record* known = index_.find(path);
   if (path != base_path) {
     if (known == nullptr || !known->same || known->kind != found->what.kind) return put(path, batch);
-    if (found->what.kind == entry_kind::regular && known->size != found->what.size) return put(path, batch);
+    const bool other_file = known->inode != found->inode || known->device != found->device;
+    if (found->what.kind == entry_kind::regular && (known->size != found->what.size || other_file))
+      return put(path, batch);
   }
   index_record record = record_of(*found);
   if (known != nullptr) {
@@ -430,12 +448,19 @@ void change_maker::link(const std::string& path, const std::string& existing, v1
       found->device != other->device || known->inode != other->inode) {
     return put(path, batch);
   }
-  index_record record = *known;
+  make_link(*found, existing, *known, batch);
+}
+
+void change_maker::make_link(const observation& found, const std::string& existing, index_record known,
+                             v1::FileBatch& batch) {
   v1::FileLink& change = *add(batch).mutable_link();
-  change.set_path(path);
+  change.set_path(found.what.path);
   change.set_existing(existing);
-  record.sequence = sequence_;
-  index_.put(path, record);
+  known.sequence = sequence_;
+  index_.put(found.what.path, known);
+  // They may have been changed by a name that is no more.
+  if (!same_attributes(known, found))
+    consequences_.push_back({.what = operation::kind::attributes, .path = found.what.path, .other = {}});
 }
 
 void change_maker::remove(const std::string& path, v1::FileBatch& batch) {
@@ -466,18 +491,25 @@ absl::Status change_maker::answer(const v1::FileDigests& digests) {
   for (std::size_t i = 0; i < asked.size(); ++i) {
     const question& q = asked[i];
     const std::string& path = q.seen.what.path;
+    const index_record* known = index_.find(path);
+    if (known == nullptr || known->same) continue;  // removed or sent meanwhile
     const std::optional<digest> theirs = digest_from_bytes(digests.digests(static_cast<int>(i)));
     if (!theirs || *theirs != q.content) {
       consequences_.push_back({.what = operation::kind::put, .path = path, .other = {}});
       continue;
     }
-    index_record record = record_of(q.seen);
+    index_record record = q.attributes_differ ? record_without_attributes(q.seen) : record_of(q.seen);
     record.content = q.content;
     record.read_at = q.read_at;
     record.read_at_steady = q.read_at_steady;
+    std::optional<std::string> other = other_name(path, q.seen.device, q.seen.inode);
+    record.same = !other;
     index_.put(path, record);
-    if (q.attributes_differ)
+    if (other) {
+      consequences_.push_back({.what = operation::kind::link, .path = path, .other = *std::move(other)});
+    } else if (q.attributes_differ) {
       consequences_.push_back({.what = operation::kind::attributes, .path = path, .other = {}});
+    }
   }
   return absl::OkStatus();
 }

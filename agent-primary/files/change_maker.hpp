@@ -99,12 +99,17 @@ class change_maker {
   void put(const std::string& path, v1::FileBatch& batch);
   void put_regular(observation&& found, v1::FileBatch& batch);
   bool link_to_known(const observation& found, v1::FileBatch& batch);
+  // A name of that file, not `path`, that the receiver has as it is here: there, they must be one file, too.
+  std::optional<std::string> other_name(const std::string& path, dev_t device, ino_t inode) const;
   bool append(const observation& found, v1::FileBatch& batch);
   void finish_put(content_reader& reader, std::uint64_t upload, std::string&& content, epoch_ns read_at,
                   std::chrono::steady_clock::time_point read_at_steady, v1::FileBatch& batch);
   void verify(const std::string& path, bool attributes_differ, v1::FileBatch& batch);
   void attributes(const std::string& path, v1::FileBatch& batch);
   void link(const std::string& path, const std::string& existing, v1::FileBatch& batch);
+  // `known`: of the existing name.
+  void make_link(const observation& found, const std::string& existing, index_record known,
+                 v1::FileBatch& batch);
   void remove(const std::string& path, v1::FileBatch& batch);
   std::optional<observation> observe(const std::string& path);
   // True: what was read may be sent, though it was written meanwhile, because it is written all the time.

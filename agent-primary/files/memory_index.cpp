@@ -223,6 +223,12 @@ index_record record_of(const observation& o) {
   return r;
 }
 
+index_record record_without_attributes(const observation& o) {
+  index_record r = record_of(o);
+  r.extra = ~r.extra;
+  return r;
+}
+
 std::unique_ptr<tree_index> make_memory_index() {
   return std::make_unique<memory_index>();
 }

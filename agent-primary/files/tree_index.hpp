@@ -41,6 +41,9 @@ struct index_record {
 std::uint64_t extra_of(const entry& e);
 // What is known once an observation has been sent.
 index_record record_of(const observation& o);
+// The same, where mode, owner, times and extended attributes are still to be sent: until they are, this
+// record is not equal to any observation in them.
+index_record record_without_attributes(const observation& o);
 
 class tree_index {
  public:

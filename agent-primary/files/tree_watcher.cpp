@@ -351,7 +351,7 @@ void tree_watcher::run() {
     const auto began = std::chrono::steady_clock::now();
     auto scanned = began;
     while (!stopping_ && !life.is_lost()) {
-      if (options_.before_read) options_.before_read();
+      if (options_.before_read && options_.before_read()) break;
       const epoch_ns before = wall_now();
       if (wait(life.descriptor(), at_once)) {
         life.read_events();

@@ -24,8 +24,10 @@ struct tree_watcher_options {
   std::chrono::milliseconds created_delay{50};
   // When the kernel's watches have run out: "everything" this often.
   std::chrono::milliseconds scan_interval{5000};
-  int most_watches = 0;                 // a limit below the kernel's; 0: none
-  std::function<void()> before_read{};  // called on the thread before events are read: lets a test stall it
+  int most_watches = 0;  // a limit below the kernel's; 0: none
+  // For tests. Called on the thread before events are read, and may stall it; true: they are lost, as when
+  // the kernel's queue runs over.
+  std::function<bool()> before_read{};
 };
 
 class tree_watcher {

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -23,7 +24,7 @@ class random_changes {
     std::error_code e;
     const std::string a = any();
     const std::string b = any();
-    switch (pick(16)) {
+    switch (pick(18)) {
       case 0:
       case 1:
       case 2:
@@ -70,6 +71,20 @@ class random_changes {
           fs::create_directories(a + "/n0/n1", e);
         } else {
           std::ofstream(a) << "was a directory";
+        }
+        break;
+      case 15:
+        if (pick(2) != 0) {
+          ::setxattr(a.c_str(), "user.random", "value", static_cast<std::size_t>(pick(6)), 0);
+        } else {
+          (void)!::lchown(a.c_str(), static_cast<uid_t>(pick(3)), static_cast<gid_t>(pick(3)));
+        }
+        break;
+      case 16:  // travels in pieces, with a hole; and only now and then
+        if (pick(8) == 0 && fs::is_regular_file(fs::symlink_status(a, e))) {
+          std::fstream file(a, std::ios::binary | std::ios::in | std::ios::out);
+          file.seekp(pick(2) * 200'000);
+          file << std::string(static_cast<std::size_t>(200'000 + pick(1'500'000)), letter());
         }
         break;
       default:  // exchange

@@ -4,17 +4,18 @@
 #include <gtest/gtest.h>
 #include <sys/inotify.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/xattr.h>
 
 #include <atomic>
 
 #include "tests/support/files_pair.hpp"
-#include "tests/support/random_changes.hpp"
 #include "tests/support/wait.hpp"
 
 namespace understudy::test {
 namespace {
 
+namespace fs = std::filesystem;
 using std::chrono::milliseconds;
 
 void set_mtime(const std::string& path, time_t seconds, long nanoseconds = 0) {
@@ -284,6 +285,7 @@ TEST_F(file_stream, lost_events_are_found_by_looking) {
   pair.source_options.watcher.before_read = [reader] {
     reader->stalls = reader->stalled.load();
     while (reader->stalled) std::this_thread::sleep_for(milliseconds{1});
+    return false;
   };
   pair.write("d/watched already", "w");
   pair.write("e/watched already", "w");
@@ -351,6 +353,7 @@ TEST_F(file_stream, half_a_rename_is_waited_for_and_sends_no_content) {
   pair.source_options.watcher.before_read = [&] {
     stalls = stalled.load();
     while (stalled) std::this_thread::sleep_for(milliseconds{1});
+    return false;
   };
   pair.write("d/1", std::string(1000, '1'));
   pair.write("d/2", std::string(1000, '2'));
@@ -389,41 +392,45 @@ TEST_F(file_stream, a_rename_that_no_event_tells_is_sent_all_the_same) {
   follow_until_same();
 }
 
-TEST_F(file_stream, random_changes_leave_no_difference) {
-  const int rounds = std::getenv("UNDERSTUDY_SOAK") != nullptr ? 400 : 40;
-  pair.connect();
-  for (int round = 0; round < rounds; ++round) {
-    SCOPED_TRACE("seed " + std::to_string(round));
-    random_changes changes(pair.base(), static_cast<unsigned>(round));
-    for (int i = 0; i < 100; ++i) {
-      changes.one();
-      bool moved = false;
-      if (i % 10 == 0) {
-        const absl::Status stepped = pair.step(moved);
-        ASSERT_TRUE(stepped.ok() || absl::IsAborted(stepped)) << message_of(stepped);
-        if (!stepped.ok()) pair.connect();
-      }
-    }
-    if (round % 8 == 7) pair.connect();
-    if (round % 16 == 15) {
-      pair.disconnect();
-      pair.source.reset();
-      pair.connect();
-    }
-    pair.expect_same();
-    if (HasFailure()) return;
-  }
-}
-
-TEST_F(file_stream, random_changes_are_followed_by_events_alone) {
+// The content says nothing about which names are one file.
+TEST_F(file_stream, names_of_equal_content_are_linked_and_parted_as_they_are_here) {
+  for (const char* path : {"a", "b", "c", "d"}) pair.write(path, "equal");
+  ASSERT_EQ(::link(pair.at("c").c_str(), pair.at("e").c_str()), 0);
   pair.connect();
   pair.expect_same();
-  for (int round = 0; round < 10; ++round) {
-    SCOPED_TRACE("seed " + std::to_string(1000 + round));
-    random_changes changes(pair.base(), static_cast<unsigned>(1000 + round));
-    for (int i = 0; i < 60; ++i) changes.one();
-    ASSERT_NO_FATAL_FAILURE(follow_until_same());
-  }
+  fs::remove(pair.at("b"));
+  ASSERT_EQ(::link(pair.at("a").c_str(), pair.at("b").c_str()), 0);
+  fs::rename(pair.at("d"), pair.at("e"));
+  follow_until_same();
+}
+
+TEST_F(file_stream, an_exchange_of_equal_contents_takes_their_modes_along) {
+  pair.write("a", "equal");
+  pair.write("b", "equal");
+  pair.connect();
+  pair.expect_same();
+  fs::permissions(pair.at("a"), fs::perms::owner_read);
+  set_mtime(pair.at("b"), 1'600'000'000);
+  ASSERT_EQ(::syscall(SYS_renameat2, AT_FDCWD, pair.at("a").c_str(), AT_FDCWD, pair.at("b").c_str(),
+                      RENAME_EXCHANGE),
+            0);
+  follow_until_same();
+}
+
+// A rename that happened while nobody listened is found by comparing: the listing knows paths, not files.
+TEST_F(file_stream, what_was_renamed_during_a_cut_is_compared_as_it_lies) {
+  pair.write("file", "a file");
+  pair.write("d/below", "something");
+  pair.connect();
+  pair.expect_same();
+  pair.connect();  // listens, and has not looked yet
+  fs::remove(pair.at("file"));
+  fs::create_directory(pair.at("file"));
+  pair.write("file/inner", "inner");
+  fs::remove_all(pair.at("d"));
+  fs::rename(pair.at("file"), pair.at("d"));
+  ASSERT_TRUE(wait_until([&] { return pair.source->dirty().empty() == false; }, std::chrono::seconds{10}));
+  pair.expect_same();
 }
 
 }  // namespace
