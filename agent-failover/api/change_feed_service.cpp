@@ -31,7 +31,9 @@ constexpr int most_readers = 16;            // each has a thread, and five bytes
 constexpr milliseconds look_interval{250};  // whether the reader is still there, while nothing happens
 constexpr seconds cursor_interval{10};      // between cursors alone, when nothing that was asked for happens
 constexpr seconds still_there_interval{1};  // between looks whether the server and its histories are the same
-constexpr seconds longest_write{30};        // of a reader that was overtaken, and holds disk space meanwhile
+constexpr std::size_t most_together =
+    64;                               // databases in one call: each change carries where it is in all of them
+constexpr seconds longest_write{30};  // of a reader that was overtaken, and holds disk space meanwhile
 
 std::uint64_t hash_of(const std::set<std::string>& names) {
   std::uint64_t hash = 14695981039346656037u;  // FNV-1a: the same in every run and version
@@ -138,10 +140,14 @@ class row_feed {
       }
       from = *std::move(parsed);
     }
-    const std::uint64_t wanted_hash = hash_of(tables_);
-    rows::table_filter wanted;
+    rows::row_choice wanted;
+    wanted.tables_hash = hash_of(tables_);
+    wanted.go_on = [this] { return !call_.IsCancelled(); };
     if (!tables_.empty()) {
-      wanted = [this](const std::string& table) { return tables_.contains(rows::lower_case(table)); };
+      wanted.tables = [this](const std::string& table) { return tables_.contains(rows::lower_case(table)); };
+    }
+    if (!kinds_.empty()) {
+      wanted.kinds = [this](rows::change_kind kind) { return kinds_.contains(kind_of(kind)); };
     }
     for (const followed_database& database : databases) {
       if (!request_.catalog().empty() && request_.catalog() != database.catalog) continue;
@@ -152,8 +158,7 @@ class row_feed {
                                                       database.catalog)),
             "NO_HISTORY", {{"catalog", database.catalog}});
       }
-      auto follower =
-          std::make_unique<rows::row_follower>(database.catalog, database.past, wanted, wanted_hash);
+      auto follower = std::make_unique<rows::row_follower>(database.catalog, database.past, wanted);
       if (oldest) UNDERSTUDY_RETURN_IF_ERROR(follower->begin_at_oldest());
       if (const auto at = from.find(database.catalog); at != from.end()) {
         UNDERSTUDY_RETURN_IF_ERROR(follower->resume(at->second));
@@ -162,6 +167,12 @@ class row_feed {
       followers_.push_back(std::move(follower));
       catalogs_.push_back(database.catalog);
       pasts_.push_back(database.past);
+    }
+    if (followers_.size() > most_together) {
+      return rpc::with_field(
+          absl::InvalidArgumentError(fmt::format("{} has {} databases, and at most {} are followed together",
+                                                 request_.server(), followers_.size(), most_together)),
+          "catalog", "name one of them");
     }
     if (followers_.empty()) {
       return absl::NotFoundError(
@@ -192,9 +203,6 @@ class row_feed {
     return [this, &catalog](const history::change& transaction, const rows::change& what,
                             const rows::position& done) {
       at_[catalog] = done;
-      if (!kinds_.empty() && !kinds_.contains(kind_of(what.kind))) {
-        return call_.IsCancelled() ? absl::CancelledError("the call was cancelled") : absl::OkStatus();
-      }
       v1::WatchRowsResponse message = api::message_of(transaction, what);
       message.set_catalog(catalog);
       message.set_ends_transaction(done.delivered == 0);

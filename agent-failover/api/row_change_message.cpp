@@ -3,37 +3,10 @@
 #include <variant>
 
 #include "common/rpc/timestamp.hpp"
+#include "common/rpc/utf8.hpp"
 
 namespace understudy::api {
 namespace {
-
-// What protobuf takes for a string: no surrogates, nothing longer than it has to be.
-bool is_utf8(const std::string& text) {
-  for (std::size_t i = 0; i < text.size();) {
-    const auto byte = [&](std::size_t at) {
-      return at < text.size() ? static_cast<unsigned char>(text[at]) : 0u;
-    };
-    const unsigned first = byte(i);
-    const auto follows = [&](std::size_t at, unsigned least = 0x80, unsigned most = 0xBF) {
-      return byte(at) >= least && byte(at) <= most;
-    };
-    if (first < 0x80) {
-      i += 1;
-    } else if (first >= 0xC2 && first < 0xE0 && follows(i + 1)) {
-      i += 2;
-    } else if (first >= 0xE0 && first < 0xF0 &&
-               follows(i + 1, first == 0xE0 ? 0xA0 : 0x80, first == 0xED ? 0x9F : 0xBF) && follows(i + 2)) {
-      i += 3;
-    } else if (first >= 0xF0 && first < 0xF5 &&
-               follows(i + 1, first == 0xF0 ? 0x90 : 0x80, first == 0xF4 ? 0x8F : 0xBF) && follows(i + 2) &&
-               follows(i + 3)) {
-      i += 4;
-    } else {
-      return false;
-    }
-  }
-  return true;
-}
 
 // Adds the value unless the row has no room for it.
 struct value_writer {
@@ -54,7 +27,7 @@ struct value_writer {
   void operator()(double real) { to.set_real(real); }
   void operator()(const rows::text_value& text) {
     if (!fits(text.bytes.size(), true)) return;
-    is_utf8(text.bytes) ? to.set_text(text.bytes) : to.set_raw_text(text.bytes);
+    rpc::is_utf8(text.bytes) ? to.set_text(text.bytes) : to.set_raw_text(text.bytes);
   }
   void operator()(const rows::blob_value& blob) {
     if (fits(blob.bytes.size(), false)) to.set_blob(blob.bytes);
@@ -71,7 +44,7 @@ void add_row(const rows::row& from, google::protobuf::RepeatedPtrField<v1::RowVa
   for (const rows::column& column : from.shape->columns) {
     if (column.computed) continue;
     v1::RowValue& value = *to.Add();
-    value.set_column(column.name);
+    value.set_column(rpc::as_utf8(column.name));
     std::visit(value_writer{value, left}, from.values[place++]);
   }
 }
@@ -100,7 +73,7 @@ v1::RowChangeKind kind_of(rows::change_kind kind) {
 
 v1::WatchRowsResponse message_of(const history::change& transaction, const rows::change& what) {
   v1::WatchRowsResponse message;
-  message.set_table(what.table);
+  message.set_table(rpc::as_utf8(what.table));
   message.set_kind(kind_of(what.kind));
   message.set_transaction(transaction.sequence);
   message.set_several_transactions(transaction.kind == history::change_kind::heal);
@@ -113,17 +86,17 @@ v1::WatchRowsResponse message_of(const history::change& transaction, const rows:
   if (what.after) add_row(*what.after, *message.mutable_after());
   if (const auto* row = what.after ? &*what.after : what.before ? &*what.before : nullptr) {
     for (std::size_t i = 0; i < row->shape->key_columns; ++i) {
-      message.add_key(row->shape->columns[row->shape->stored[i]].name);
+      message.add_key(rpc::as_utf8(row->shape->columns[row->shape->stored[i]].name));
     }
   }
   if (!what.object.empty()) {
     v1::SchemaChange& schema = *message.mutable_schema();
-    schema.set_object(what.object);
-    schema.set_old_name(what.old_name);
-    schema.set_sql_before(what.sql_before);
-    schema.set_sql_after(what.sql_after);
+    schema.set_object(rpc::as_utf8(what.object));
+    schema.set_old_name(rpc::as_utf8(what.old_name));
+    schema.set_sql_before(rpc::as_utf8(what.sql_before));
+    schema.set_sql_after(rpc::as_utf8(what.sql_after));
   }
-  message.set_reason(what.reason);
+  message.set_reason(rpc::as_utf8(what.reason));
   return message;
 }
 

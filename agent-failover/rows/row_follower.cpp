@@ -12,25 +12,24 @@ namespace {
 
 class view_source final : public page_source {
  public:
-  explicit view_source(history::view& of) : of_(of) {}
+  view_source(history::view& of, const std::function<bool()>& go_on) : of_(of), go_on_(go_on) {}
   std::uint32_t page_size() const override { return of_.page_size(); }
   std::uint32_t page_count() const override { return of_.page_count(); }
   absl::Status read_page(std::uint32_t number, std::span<std::byte> page) override {
+    if (go_on_ && !go_on_()) return absl::CancelledError("the reader is gone");
     return of_.read_page(number, page);
   }
 
  private:
   history::view& of_;
+  const std::function<bool()>& go_on_;
 };
 
 }  // namespace
 
 row_follower::row_follower(std::string catalog, std::shared_ptr<history::database_history> past,
-                           table_filter wanted, std::uint64_t wanted_hash)
-    : catalog_(std::move(catalog)),
-      past_(std::move(past)),
-      wanted_(std::move(wanted)),
-      wanted_hash_(wanted_hash) {}
+                           row_choice wanted)
+    : catalog_(std::move(catalog)), past_(std::move(past)), wanted_(std::move(wanted)) {}
 
 row_follower::~row_follower() = default;
 
@@ -48,13 +47,14 @@ absl::Status row_follower::open(std::uint64_t state) {
   if (!before.ok()) return lost(before.status());
   auto after = past_->view_of(state);
   if (!after.ok()) return lost(after.status());
-  view_source source(**before);
+  view_source source(**before, wanted_.go_on);
   auto opened = decoder::open(source);
   if (!opened.ok()) return lost(opened.status());
   before_ = *std::move(before);
   after_ = *std::move(after);
   decoder_ = *std::move(opened);
-  at_ = position{.state = state, .image = before_->combined().low, .delivered = 0, .wanted = wanted_hash_};
+  at_ = position{
+      .state = state, .image = before_->combined().low, .delivered = 0, .wanted = wanted_.tables_hash};
   state_ = state;
   return absl::OkStatus();
 }
@@ -67,7 +67,7 @@ absl::Status row_follower::resume(const position& from) {
   if (from.state > kept.last) return refused("the history began anew");
   UNDERSTUDY_RETURN_IF_ERROR(open(from.state));
   if (at_->image != from.image) return refused("the history began anew");
-  if (from.wanted == wanted_hash_) at_->delivered = from.delivered;
+  if (from.wanted == wanted_.tables_hash) at_->delivered = from.delivered;
   return absl::OkStatus();
 }
 
@@ -89,9 +89,11 @@ absl::StatusOr<bool> row_follower::step(const sink& take) {
     return lost(moved);
   }
   const history::change& transaction = after_->last_change();
-  const position done{
-      .state = after_->state(), .image = after_->combined().low, .delivered = 0, .wanted = wanted_hash_};
-  view_source before(*before_), after(*after_);
+  const position done{.state = after_->state(),
+                      .image = after_->combined().low,
+                      .delivered = 0,
+                      .wanted = wanted_.tables_hash};
+  view_source before(*before_, wanted_.go_on), after(*after_, wanted_.go_on);
   std::uint64_t seen = 0;
   // One is held back, so that the last one can say that nothing of the transaction is left.
   std::optional<change> held;
@@ -99,6 +101,7 @@ absl::StatusOr<bool> row_follower::step(const sink& take) {
       before, after, after_->changed_pages(),
       [&](change c) {
         if (++seen <= at_->delivered) return absl::OkStatus();
+        if (wanted_.kinds && !wanted_.kinds(c.kind)) return absl::OkStatus();
         if (held) {
           position so_far = *at_;
           so_far.delivered = seen - 1;
@@ -107,7 +110,7 @@ absl::StatusOr<bool> row_follower::step(const sink& take) {
         held = std::move(c);
         return absl::OkStatus();
       },
-      wanted_);
+      wanted_.tables);
   if (!decoded.ok()) return lost(decoded);
   if (held) UNDERSTUDY_RETURN_IF_ERROR(take(transaction, *std::move(held), done));
   if (const absl::Status moved = before_->advance(); !moved.ok()) return lost(moved);

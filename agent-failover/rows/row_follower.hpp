@@ -12,10 +12,18 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "agent-failover/history/database_history.hpp"
-#include "common/rows/decoder.hpp"
 #include "agent-failover/rows/row_cursor.hpp"
+#include "common/rows/decoder.hpp"
 
 namespace understudy::rows {
+
+// What a reader asked for; an empty function: everything.
+struct row_choice {
+  table_filter tables;
+  std::uint64_t tables_hash = 0;  // tells two choices of tables apart
+  std::function<bool(change_kind)> kinds;
+  std::function<bool()> go_on;  // asked at every page: false ends a call with kCancelled
+};
 
 class row_follower {
  public:
@@ -23,9 +31,7 @@ class row_follower {
   using sink =
       std::function<absl::Status(const history::change& transaction, change what, const position& done)>;
 
-  // `wanted`: whose rows; `wanted_hash` tells two such choices apart.
-  row_follower(std::string catalog, std::shared_ptr<history::database_history> past, table_filter wanted,
-               std::uint64_t wanted_hash);
+  row_follower(std::string catalog, std::shared_ptr<history::database_history> past, row_choice wanted);
   ~row_follower();
 
   // Before the first step(): goes on from there. kOutOfRange: that state is not to be had any more, or was
@@ -51,8 +57,7 @@ class row_follower {
 
   const std::string catalog_;
   const std::shared_ptr<history::database_history> past_;
-  const table_filter wanted_;
-  const std::uint64_t wanted_hash_;
+  const row_choice wanted_;
   std::unique_ptr<history::view> before_;
   std::unique_ptr<history::view> after_;
   std::optional<decoder> decoder_;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "common/rpc/rpc_status.hpp"
+#include "common/rpc/utf8.hpp"
 #include "common/status/status_text.hpp"
 
 namespace understudy::channel {
@@ -42,19 +43,9 @@ absl::Status from_wire(const v1::StreamEnd& end) {
 std::string clean_text(std::string_view text) {
   std::string result;
   for (std::size_t at = 0; at < text.size() && result.size() + 4 <= REASON_BYTES;) {
-    const auto byte = [&](std::size_t i) {
-      return static_cast<unsigned char>(i < text.size() ? text[i] : 0);
-    };
-    const unsigned char lead = byte(at);
-    // 0xE0, 0xED, 0xF0 and 0xF4 restrict their second byte; those few characters are not worth a table.
-    const std::size_t length = lead < 0x80                                  ? 1
-                               : lead >= 0xC2 && lead < 0xE0                ? 2
-                               : lead > 0xE0 && lead < 0xF0 && lead != 0xED ? 3
-                               : lead > 0xF0 && lead < 0xF4                 ? 4
-                                                                            : 0;
-    bool valid = length > 0 && (lead >= 0x20 || lead == '\t');
-    for (std::size_t i = 1; i < length; ++i) valid = valid && (byte(at + i) & 0xC0) == 0x80;
-    if (valid) {
+    const std::size_t length = rpc::utf8_length(text, at);
+    const bool control = length == 1 && static_cast<unsigned char>(text[at]) < 0x20 && text[at] != '\t';
+    if (length > 0 && !control) {
       result.append(text.substr(at, length));
       at += length;
     } else {
