@@ -4,6 +4,7 @@
 
 #include "agent-failover/server/adapter_choice.hpp"
 #include "agent-failover/server/running_application.hpp"
+#include "common/rpc/message_limits.hpp"
 
 namespace understudy::actors {
 namespace {
@@ -27,10 +28,11 @@ std::vector<policy::event> agent_news::events(const v1::HoldLeaseResponse& agent
   boot_id_ = agent.boot_id();
 
   // Another host's, or of a life of this server that state.db does not know.
-  const bool ahead =
-      agent.right().epoch() > machine.epoch ||
-      (machine.owner == policy::right_owner::failover_host &&
-       agent.right().owner() == v1::RIGHT_OWNER_PRIMARY && agent.right().epoch() == machine.epoch);
+  const bool absurd = agent.right().epoch() > rpc::highest_epoch;
+  const bool ahead = !absurd && (agent.right().epoch() > machine.epoch ||
+                                 (machine.owner == policy::right_owner::failover_host &&
+                                  agent.right().owner() == v1::RIGHT_OWNER_PRIMARY &&
+                                  agent.right().epoch() == machine.epoch));
   if (ahead) {
     found.push_back(
         policy::saw_epoch(agent.right().epoch(), agent.right().owner() == v1::RIGHT_OWNER_FAILOVER_HOST

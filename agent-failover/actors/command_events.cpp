@@ -160,6 +160,8 @@ const char* word_of(v1::OperationKind kind) {
       return "replicate-to-live";
     case v1::OPERATION_KIND_VERIFY:
       return "verify";
+    case v1::OPERATION_KIND_RESTORE:
+      return "restore";
     default:
       return "operation";
   }

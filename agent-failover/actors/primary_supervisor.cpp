@@ -116,7 +116,11 @@ void supervisor::start(supervisor_actor::pointer self, const supervisor_surround
                                  .host_name = around_->host_name},
       spec_, settings_,
       server::step_runner::callbacks{
-          .changed = [post = poster<atom::changed_atom>()] { post(atom::changed_v); },
+          // At most one of them waits: streams report many times a second.
+          .changed =
+              [post = poster<atom::changed_atom>(), waits = changed_waits_] {
+                if (!waits->exchange(true)) post(atom::changed_v);
+              },
           .conflict =
               [post = poster<atom::conflict_atom, std::string, std::string>()](
                   const std::string& address, const network::address_conflict& conflict) {
@@ -139,7 +143,9 @@ void supervisor::start(supervisor_actor::pointer self, const supervisor_surround
   const bool right_is_ours = machine_.owner == policy::right_owner::failover_host;
   const bool holds_addresses = !beginning.host_rebooted && holds(machine_);
   worker_->post([runner = runner_, right_is_ours, holds_addresses, rebooted = beginning.host_rebooted,
-                 frozen = std::move(beginning.frozen), server = spec_.name()]() mutable {
+                 frozen = std::move(beginning.frozen), server = spec_.name(),
+                 settings = settings_]() mutable {
+    runner->keep_history(settings);
     runner->adopt_running(holds_addresses, std::move(frozen));
     // With the right here, a stand-in that runs has the database, whatever the boot id says.
     if (!right_is_ours || (rebooted && !runner->stand_in_is_up())) {
@@ -234,6 +240,7 @@ void supervisor::on_settings(const v1::Settings& settings) {
 }
 
 void supervisor::on_changed() {
+  changed_waits_->store(false);  // before the look
   follow_copy();
   if (machine_.at == phase::failing_back) {
     const server::restoration_progress back = runner_->way_back();

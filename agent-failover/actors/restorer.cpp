@@ -103,8 +103,10 @@ api::command_result restorer::restore(const api::restore_request& request) {
   if (keeper == nullptr) {
     return refuse(
         no_history(request.server, request.catalog,
-                   "no history is kept of this server; `understudyctl settings set history.off false` "
-                   "begins one"));
+                   fmt::format("no history is kept of this server: history.off is set, here (`understudyctl "
+                               "server set {} history.off=false`) or for all (`understudyctl settings set "
+                               "history.off=false`)",
+                               request.server)));
   }
   const auto kept = keeper->find(request.catalog);
   if (kept == nullptr)

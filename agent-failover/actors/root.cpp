@@ -384,8 +384,11 @@ absl::Status root::respawn(const std::string& name) {
   supervisor_beginning beginning{.since = std::chrono::system_clock::now()};
   UNDERSTUDY_ASSIGN_OR_RETURN(beginning.machine, machine_of(name));
   UNDERSTUDY_ASSIGN_OR_RETURN(beginning.frozen, store_->freezes(name));
+  UNDERSTUDY_ASSIGN_OR_RETURN(beginning.agent_boot, store_->agent_boot(name));
   std::lock_guard lock(mutex_);
-  spawn(specs_[name], std::move(beginning));
+  const auto spec = specs_.find(name);
+  if (spec == specs_.end()) return api::no_such_server(name);
+  spawn(spec->second, std::move(beginning));
   return absl::OkStatus();
 }
 
@@ -415,11 +418,12 @@ bool root::cancel(const std::string& operation) {
 }
 
 absl::StatusOr<std::vector<v1::DatabaseHistory>> root::history(const std::string& server) {
-  UNDERSTUDY_RETURN_IF_ERROR(find(server).status());
   v1::ServerSpec spec;
   {
     std::lock_guard lock(mutex_);
-    spec = specs_[server];
+    const auto found = specs_.find(server);
+    if (found == specs_.end()) return api::no_such_server(server);
+    spec = found->second;
   }
   return parts_->past->list(spec);
 }

@@ -1,10 +1,11 @@
 #pragma once
 
-// The state and the handlers of a primary_supervisor (actors.hpp). Four files implement it:
+// The state and the handlers of a primary_supervisor (actors.hpp). Five files implement it:
 //   primary_supervisor.cpp   what happened, and what is decided about it
 //   supervisor_streams.cpp   the copies: what is streamed, how far it is, the daily replication
 //   supervisor_commands.cpp  what operators ask for
 //   supervisor_agent.cpp     the line to the agent
+//   supervisor_shown.cpp     what operators are shown
 // Used by the actor's own thread only; others reach it through poster().
 
 #include <caf/actor_cast.hpp>
@@ -139,8 +140,10 @@ class supervisor {
   bool reading_ = false;      // both sides' files are read again, for a verification or the daily replication
   bool space_told_ = false;   // since the copies were last in step
   std::string reading_said_;  // what the last reading found, in words
+  std::string reading_problem_;  // ... of a database of which a side could not be read to its end
   // Set by the worker once the streams of a bulk copy or verification have begun anew.
   std::shared_ptr<std::atomic<bool>> compared_anew_ = std::make_shared<std::atomic<bool>>(true);
+  std::shared_ptr<std::atomic<bool>> changed_waits_ = std::make_shared<std::atomic<bool>>(false);
   std::shared_ptr<stream_order> streams_ = std::make_shared<stream_order>();
   policy::copy_phase copy_seen_ = policy::copy_phase::cut;
   bool own_address_ = false;

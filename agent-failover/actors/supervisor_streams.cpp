@@ -66,6 +66,7 @@ bool supervisor::warm() const {
 void supervisor::read_again() {
   reading_ = true;
   reading_said_.clear();
+  reading_problem_.clear();
   runner_->copies().caretaker().verify(connected_ ? link_->channel() : nullptr);
 }
 
@@ -78,6 +79,7 @@ void supervisor::follow_reading() {
   for (const auto& found : runner_->copies().caretaker().take_verified()) {
     reading_said_ += (reading_said_.empty() ? "" : "; ") + server::in_words(found);
     different_here = different_here || found.different_here > 0;
+    if (reading_problem_.empty() && !found.problem.empty()) reading_problem_ = server::in_words(found);
     if (found.different_here > 0 || found.different_there > 0)
       record(
           policy::notice::copy_diverged,
@@ -166,8 +168,11 @@ void supervisor::follow_copy() {
       total += daily.bytes_total;
     }
     operations_->progress(what.empty() ? "comparing" : what, done, total);
-    if (warm() && daily.now == generation::failed) {
+    // Without `anew` it may be how the last one ended.
+    if (warm() && anew && daily.now == generation::failed) {
       copy_ended(daily.reason, code_internal);
+    } else if (streaming && !reading_problem_.empty()) {
+      copy_ended(std::exchange(reading_problem_, {}), code_internal);
     } else if (streaming && runner_->copies().complete()) {
       copy_ended("");
     } else if (steady_clock::now() - copy_last_alive_ > copy_gives_up) {
@@ -193,12 +198,14 @@ void supervisor::follow_copy() {
 void supervisor::drop_verify(int grpc_code, const std::string& reason) {
   verifying_ = false;
   if (std::exchange(reading_, false)) runner_->copies().caretaker().cancel();
+  reading_problem_.clear();
   if (operations_->kind() == v1::OPERATION_KIND_VERIFY) operations_->fail(grpc_code, reason);
 }
 
 void supervisor::verify_finished() {
   verifying_ = false;
   if (operations_->kind() != v1::OPERATION_KIND_VERIFY) return;
+  if (!std::exchange(reading_problem_, {}).empty()) return operations_->fail(code_internal, reading_said_);
   std::string text = reading_said_;
   if (text.empty()) text = "there is no database to compare";
   if (!warm() && !reading_said_.empty()) text += "; equal to what the primary committed";

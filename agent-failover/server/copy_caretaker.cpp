@@ -241,11 +241,10 @@ void copy_caretaker::ask_agent(const std::shared_ptr<grpc::Channel>& agent, std:
     const std::lock_guard lock(mutex_);
     asking_ = nullptr;
   }
+  if (status.error_code() == grpc::StatusCode::UNIMPLEMENTED) return;  // an agent of an older version
   if (!status.ok()) {
     found.problem += fmt::format("{}the primary's file was not read: {}", found.problem.empty() ? "" : "; ",
-                                 status.error_code() == grpc::StatusCode::UNIMPLEMENTED
-                                     ? "its agent is of an older version"
-                                     : status.error_message());
+                                 status.error_message());
     return;
   }
   found.pages_there = response.pages_read();

@@ -93,6 +93,13 @@ absl::Status run_hook(const std::vector<std::string>& command, const std::vector
 
   // Not reaped before the waitpid below, so the descriptor is of this very process.
   os::unique_fd process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+  if (process.value() < 0) {
+    const int why = errno;
+    ::kill(-pid, SIGKILL);
+    while (::waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
+    }
+    return errno_status(why, fmt::format("follow the {}", name), command[0]);
+  }
   std::string tail;
   const bool late = !follow(reader.value(), process.value(), steady_clock::now() + limit, tail);
   if (late) ::kill(-pid, SIGKILL);

@@ -80,9 +80,7 @@ step_runner::step_runner(parts given, const v1::ServerSpec& spec, const v1::Sett
       copies_(parts_.fs, layout_, spec_, on_.changed),
       stand_in_(spec_, layout_, settings.application_dir(), on_.changed),
       addresses_(spec_, settings, on_.conflict),
-      shared_address_(spec_.assume_ip() && spec_.service_addresses().empty()) {
-  keep_history(settings);
-}
+      shared_address_(spec_.assume_ip() && spec_.service_addresses().empty()) {}
 
 void step_runner::keep_history(const v1::Settings& settings) {
   if (parts_.past == nullptr) return;
@@ -480,8 +478,10 @@ absl::StatusOr<std::vector<std::string>> step_runner::adopt(const step_context& 
 }
 
 void step_runner::drop_way_back() {
+  // Its end waits for threads, and the mutex is taken by who only asks how far it is.
+  std::unique_ptr<restoration> former;
   std::lock_guard lock(way_back_mutex_);
-  way_back_.reset();
+  former = std::move(way_back_);
 }
 
 // A failback that is given up leaves no stream behind: the next one begins with a comparison again.

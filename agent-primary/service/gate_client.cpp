@@ -13,6 +13,7 @@
 #include "agent-primary/service/right_proto.hpp"
 #include "common/log/log.hpp"
 #include "common/rpc/channel.hpp"
+#include "common/rpc/message_limits.hpp"
 #include "understudy/v1/gate.grpc.pb.h"
 
 namespace understudy::service {
@@ -29,7 +30,7 @@ struct question {
 
 std::optional<lease::gate_event> event_of(const question& q, const std::string& address) {
   const v1::AskToRunResponse& answer = q.response;
-  if (answer.nonce() != q.request.nonce()) return std::nullopt;
+  if (answer.nonce() != q.request.nonce() || answer.right().epoch() > rpc::highest_epoch) return std::nullopt;
   if (answer.granted()) {
     lease::granted event;
     event.epoch = answer.right().epoch();

@@ -3,6 +3,7 @@
 #include <grpcpp/grpcpp.h>
 #include <caf/send.hpp>
 
+#include <algorithm>
 #include <condition_variable>
 #include <deque>
 #include <map>
@@ -14,6 +15,7 @@
 #include "agent-primary/service/right_proto.hpp"
 #include "agent-primary/service/service_addresses.hpp"
 #include "common/log/log.hpp"
+#include "common/rpc/message_limits.hpp"
 #include "understudy/v1/primary_agent.grpc.pb.h"
 
 namespace understudy::service {
@@ -124,6 +126,8 @@ struct decoded {
 };
 
 decoded decode(const v1::HoldLeaseRequest& request, std::optional<lease::time_point> asked_at) {
+  if (std::max(request.grant().epoch(), request.fence().epoch()) > rpc::highest_epoch)
+    return {lease::host_met{}, "an epoch grows by one with each change of hands: this one is none"};
   if (request.has_grant()) {
     lease::granted event;
     event.epoch = request.grant().epoch();

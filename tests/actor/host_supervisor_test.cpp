@@ -294,6 +294,24 @@ TEST_F(host_supervisor, a_verification_is_refused_where_nothing_keeps_the_copy_i
   }));
 }
 
+TEST_F(host_supervisor, a_verification_that_could_not_read_everything_fails) {
+  p1.primary.set_unreadable(true);
+  const auto verify = world.host->command(world.command(api::verb::verify));
+  ASSERT_TRUE(verify->status.ok()) << message_of(verify->status);
+  ASSERT_TRUE(world.until([&] { return world.host->operations().back().done(); }));
+  EXPECT_THAT(world.host->operations().back().error().message(), HasSubstr("the disk does not give page 2"));
+  // It says nothing about the next one.
+  p1.primary.set_unreadable(false);
+  const auto again = world.host->command(world.command(api::verb::verify));
+  ASSERT_TRUE(again->status.ok()) << message_of(again->status);
+  ASSERT_TRUE(world.until([&] {
+    const auto all = world.host->operations();
+    return all.back().name() == again->operation && all.back().done();
+  }));
+  EXPECT_FALSE(world.host->operations().back().has_error())
+      << world.host->operations().back().error().message();
+}
+
 TEST(host_supervisors, stand_in_for_one_at_a_time) {
   host_world world({"a", "b"});
   world.start(false);

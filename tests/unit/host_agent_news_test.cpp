@@ -56,6 +56,13 @@ TEST_F(host_agent_news, nothing_new) {
   EXPECT_FALSE(order());
 }
 
+TEST_F(host_agent_news, follows_an_agent_that_is_ahead_but_not_to_the_end_of_numbers) {
+  agent.mutable_right()->set_epoch(7);
+  EXPECT_THAT(events(), ElementsAre(event_kind::agent_epoch));
+  agent.mutable_right()->set_epoch(~std::uint64_t{0});
+  EXPECT_THAT(events(), IsEmpty()) << "one more would be 0, and older than everything for ever";
+}
+
 TEST_F(host_agent_news, a_reset_while_the_daemon_was_down_is_told) {
   news = agent_news("boot 0");
   EXPECT_THAT(events(), ElementsAre(event_kind::agent_reset));

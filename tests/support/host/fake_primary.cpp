@@ -19,7 +19,9 @@
 #include "common/rpc/rpc_server.hpp"
 #include "common/status/status_macros.hpp"
 #include "common/status/status_text.hpp"
+#include "tests/support/wait.hpp"
 #include "understudy/v1/primary_agent.grpc.pb.h"
+#include "understudy/v1/verification.grpc.pb.h"
 
 namespace understudy::test {
 
@@ -57,6 +59,30 @@ class forgetful_restore final : public channel::database_restore {
   std::atomic<int>& to_lose_;
 };
 
+// Reads the database as the agent does, unless its disk fails.
+class fake_verification final : public v1::DatabaseVerification::Service {
+ public:
+  explicit fake_verification(std::string database) : database_(std::move(database)) {}
+  void read_by(capture::capture_engine& engine) { engine_ = &engine; }
+  std::atomic<bool> unreadable = false;
+
+  grpc::Status VerifyDatabase(grpc::ServerContext*, const v1::VerifyDatabaseRequest*,
+                              v1::VerifyDatabaseResponse* response) override {
+    if (unreadable) return {grpc::StatusCode::DATA_LOSS, "the disk does not give page 2"};
+    const std::uint64_t before = engine_->metrics(database_).verify_rounds;
+    engine_->verify(database_);
+    const bool read = wait_until([&] { return engine_->metrics(database_).verify_rounds != before; },
+                                 std::chrono::seconds(20));
+    if (!read) return {grpc::StatusCode::DEADLINE_EXCEEDED, "not read in time"};
+    response->set_pages_read(engine_->add(database_)->state().database_pages);
+    return grpc::Status::OK;
+  }
+
+ private:
+  const std::string database_;
+  capture::capture_engine* engine_ = nullptr;
+};
+
 class fake_primary::implementation final : public v1::PrimaryAgent::Service {
  public:
   explicit implementation(std::string directory)
@@ -68,13 +94,14 @@ class fake_primary::implementation final : public v1::PrimaryAgent::Service {
     std::ofstream(running_file_) << "1";
     engine_ = *capture::capture_engine::start({.real_time = false});
     source_ = engine_->add(database_);
+    verification_.read_by(*engine_);
     listen("127.0.0.1:0");
   }
 
   void listen(const std::string& address) {
     rpc::server_options options;
     options.listen = address;
-    options.services = {this};
+    options.services = {this, &verification_};
     auto server = rpc::rpc_server::start(options);
     if (!server.ok()) throw std::runtime_error(std::string(message_of(server.status())));
     server_ = *std::move(server);
@@ -131,6 +158,8 @@ class fake_primary::implementation final : public v1::PrimaryAgent::Service {
         .on_progress = {}};
     return channel::serve(service, *context, *call);
   }
+
+  void set_unreadable(bool unreadable) { verification_.unreadable = unreadable; }
 
   grpc::Status RestoreDatabase(
       grpc::ServerContext* context,
@@ -210,6 +239,7 @@ class fake_primary::implementation final : public v1::PrimaryAgent::Service {
   const std::string directory_;
   service::restore_turns restores_;
   const std::string database_;
+  fake_verification verification_{database_};
   const std::string running_file_;
   std::unique_ptr<capture::capture_engine> engine_;
   std::shared_ptr<channel::database_source> source_;
@@ -253,6 +283,10 @@ std::uint64_t fake_primary::epoch() const {
 bool fake_primary::owned_by_host() const {
   std::lock_guard lock(implementation_->mutex_);
   return implementation_->by_host_;
+}
+
+void fake_primary::set_unreadable(bool unreadable) {
+  implementation_->set_unreadable(unreadable);
 }
 
 void fake_primary::set_boot_id(std::string boot_id) {

@@ -30,6 +30,8 @@ class fake_primary {
 
   // What the version command of its application `app` prints.
   void set_version(std::string version);
+  // Its database file cannot be read to its end any more, or can again.
+  void set_unreadable(bool unreadable);
   // What it reports as its boot id.
   void set_boot_id(std::string boot_id);
   // The present line is dead and does not know it: what is asked on it is not answered. A new one is.
