@@ -313,13 +313,13 @@ absl::Status sink_session::on_heal_end(const v1::HealEnd& end) {
   return absl::OkStatus();
 }
 
-absl::Status sink_session::on_in_step(const v1::InStep& in_step, moment now) {
+absl::Status sink_session::on_in_step(const v1::InStep& in_step, moment) {
   if (state_ != state::comparing) return invalid("in step outside the comparison");
   const sink_state have = sink_.state();
   if (!have.exists) return invalid("in step with nothing");
   page_size_ = have.page_size;
   ended_ = committed_ = in_step.transaction();
-  ended_captured_at_ = now.wall;
+  ended_captured_at_ = {};  // when its last commit was seen nobody says again
   progress_.source_number = ended_;
   progress_.now = phase::streaming;
   state_ = state::streaming;
@@ -369,12 +369,13 @@ absl::Status sink_session::commit(moment) {
 void sink_session::acknowledge() {
   progress_.applied = progress_.durable = committed_;
   if (progress_.source_number <= committed_) progress_.missing_bytes = 0;
-  progress_.durable_captured_at = ended_captured_at_;
+  progress_.durable_captured_at = std::max(progress_.durable_captured_at, ended_captured_at_);
   progress_.current_at = std::max(progress_.current_at, ended_captured_at_);
   v1::Acknowledgement& out = *out_.emplace_back().mutable_acknowledgement();
   out.set_durable(committed_);
   out.set_applied(committed_);
-  to_wire(ended_captured_at_, out.mutable_durable_captured_at());
+  if (ended_captured_at_ != std::chrono::system_clock::time_point{})
+    to_wire(ended_captured_at_, out.mutable_durable_captured_at());
 }
 
 }  // namespace understudy::channel

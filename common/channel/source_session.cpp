@@ -101,7 +101,8 @@ absl::Status source_session::receive(const v1::SinkMessage& from_sink, moment no
       acknowledged(from_sink.acknowledgement().durable());
       progress_.durable = acknowledged_;
       progress_.applied = from_sink.acknowledgement().applied();
-      progress_.durable_captured_at = from_wire(from_sink.acknowledgement().durable_captured_at());
+      if (from_sink.acknowledgement().has_durable_captured_at())
+        progress_.durable_captured_at = from_wire(from_sink.acknowledgement().durable_captured_at());
       return absl::OkStatus();
     case v1::SinkMessage::kHealWanted:
       if (state_ != state::waiting_have) restart_wanted_ = clean_text(from_sink.heal_wanted());
@@ -240,6 +241,8 @@ source_session::message_or source_session::wait_for_source(moment now) {
   const bool comparable = have_.exists() && have_.pages() > 0 && have_.page_size() == page_size_;
   if (comparable && have_.pages() == pages_ && from_wire(have_.hash()) == hash_) {
     begin_streaming();
+    last_heartbeat_ =
+        now.steady - HEARTBEAT;  // one follows at once: it says when they were equal, by our clock
     v1::SourceMessage out;
     out.mutable_in_step()->set_transaction(position_);
     return out;

@@ -313,6 +313,25 @@ TEST(channel_hostile, a_database_grows_only_by_pages_that_came) {
   EXPECT_TRUE(absl::IsInvalidArgument(end_of_transaction(4294967294u)));
 }
 
+// A copy that is equal already has commits of which nobody says again when they were seen.
+TEST(channel_hostile, coming_in_step_is_no_commit) {
+  believing_copy copy;
+  copy.give(100, 512);
+  sink_session session{copy};
+  EXPECT_TRUE(session.start({}).ok());
+  const moment now{.steady = {}, .wall = std::chrono::system_clock::now()};
+  v1::SourceMessage message;
+  message.mutable_in_step()->set_transaction(10);
+  EXPECT_TRUE(session.receive(message, now).ok());
+  EXPECT_EQ(session.progress().durable_captured_at, std::chrono::system_clock::time_point{});
+  // The source's clock is an hour behind ours.
+  to_wire(now.wall - std::chrono::hours(1), message.mutable_heartbeat()->mutable_now());
+  message.mutable_heartbeat()->set_transaction(10);
+  message.mutable_heartbeat()->set_newest(10);
+  EXPECT_TRUE(session.receive(message, now).ok());
+  EXPECT_LT(session.progress().current_at, now.wall - std::chrono::minutes(59));
+}
+
 TEST(channel_hostile, source_refuses_answers_that_nobody_asked_for) {
   test::model_database source{1};
   source.commit(0, 100);
