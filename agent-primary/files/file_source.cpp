@@ -1,17 +1,22 @@
 #include "agent-primary/files/file_source.hpp"
 
 #include <fmt/core.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <filesystem>
 #include <system_error>
 #include <utility>
 
+#include "common/files/tree_path.hpp"
+#include "common/log/log.hpp"
 #include "common/status/status_macros.hpp"
 #include "understudy/v1/files.pb.h"
 
 namespace understudy::files {
 namespace {
+
+constexpr std::size_t most_left_out = 100;  // named
 
 std::string canonical(const std::string& path) {
   std::error_code error;
@@ -66,6 +71,19 @@ absl::StatusOr<std::shared_ptr<const selection_matcher>> file_source::select(con
   matcher_ = std::make_shared<const selection_matcher>(std::move(matcher));
   watcher_ = std::make_unique<tree_watcher>(options_.watcher, matcher_, dirty_);
   return matcher_;
+}
+
+std::vector<std::string> file_source::left_out() const {
+  const std::lock_guard lock(mutex_);
+  return {left_out_.begin(), left_out_.end()};
+}
+
+void file_source::leave_out(const std::string& path, mode_t mode) {
+  const std::lock_guard lock(mutex_);
+  if (left_out_.size() == most_left_out || !left_out_.insert(path).second) return;
+  const char* what = S_ISSOCK(mode) ? "a socket" : S_ISFIFO(mode) ? "a pipe" : "a device";
+  log::warning("files", "{}/{}: {}, which is not copied{}", options_.root, printable(path), what,
+               left_out_.size() == most_left_out ? "; further ones are not named" : "");
 }
 
 file_source::memory file_source::take_memory() {

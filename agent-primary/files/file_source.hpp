@@ -3,10 +3,14 @@
 // The sending end of one file tree: watches it as long as it lives, with or without a stream, and remembers
 // between streams what the receiver has. On the primary while it protects; on the failover host at failback.
 
+#include <sys/types.h>
+
 #include <chrono>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -37,7 +41,12 @@ class file_source {
   // False: there is no base, or changes are found by scans only.
   bool is_watching() const;
 
+  // What is selected and cannot travel, as far as it was met: sockets, pipes and devices; at most 100.
+  std::vector<std::string> left_out() const;
+
   // For sessions.
+  // Logs it, the first time.
+  void leave_out(const std::string& path, mode_t mode);
   dirty_set& dirty() { return dirty_; }
   // What `wanted` means; watches accordingly from now on. kInvalidArgument: it makes no sense;
   // kPermissionDenied: another base. Protected databases of either selection never travel.
@@ -61,6 +70,7 @@ class file_source {
   std::shared_ptr<const selection_matcher> matcher_;
   std::unique_ptr<tree_watcher> watcher_;
   memory memory_;
+  std::set<std::string> left_out_;
 };
 
 }  // namespace understudy::files

@@ -225,6 +225,7 @@ void file_source_session::begin() {
   root_ = *std::move(root);
   root_identity_ = identity_of(root_->descriptor());
   reader_.emplace(*root_, *matcher_, receiver_.compared.extended_attributes);
+  reader_->on_special([this](const std::string& path, mode_t mode) { source_->leave_out(path, mode); });
   if (!known_root_.empty() && known_root_ != root_identity_ && receiver_.listing.has_files()) {
     bool empty = true;
     const auto look = [&](observation&& found) {

@@ -47,7 +47,7 @@ struct entry {
   std::string target;  // of a symlink
   std::optional<digest> content;
   std::uint32_t hard_link_group = 0;
-  attribute_map attributes;  // extended ones, "user.*"
+  attribute_map attributes;  // extended ones: "user.*" and ACLs
 };
 
 // The filesystem's part of an entry: no path, no owner names, target, attributes or digest.

@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include "common/files/tree_path.hpp"
+#include "common/files/xattrs.hpp"
 #include "common/status/status_macros.hpp"
 #include "understudy/v1/files.pb.h"
 
@@ -24,8 +25,8 @@ absl::Status check_attributes(const v1::FileEntry& message) {
     return refuse(message, "too many extended attributes");
   }
   for (const auto& [name, value] : message.xattrs()) {
-    if (!name.starts_with("user.") || name.size() > longest_name || name.find('\0') != std::string::npos) {
-      return refuse(message, "an extended attribute outside \"user.\"");
+    if (!attribute_travels(name) || name.size() > longest_name || name.find('\0') != std::string::npos) {
+      return refuse(message, "an extended attribute that does not travel");
     }
     if (value.size() > longest_attribute) return refuse(message, "an extended attribute is too long");
   }

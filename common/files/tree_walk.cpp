@@ -19,7 +19,10 @@ bool is_absent(const absl::Status& status) {
 std::optional<observation> tree_reader::make(os::directory& parent, const std::string& name, std::string path,
                                              const struct ::stat& status) {
   const std::optional<entry_kind> kind = kind_of(status.st_mode);
-  if (!kind) return std::nullopt;
+  if (!kind) {
+    if (special_ && matcher_.includes_file(path)) special_(path, status.st_mode);
+    return std::nullopt;
+  }
   if (*kind == entry_kind::directory ? !matcher_.includes_directory(path) : !matcher_.includes_file(path)) {
     return std::nullopt;
   }

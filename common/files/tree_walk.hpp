@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -49,6 +50,10 @@ class tree_reader {
             const std::function<void(const std::string&, const absl::Status&)>& failed);
 
   owner_names& owners() { return owners_; }
+  // Hears of what is selected and cannot travel, each time it is met: a socket, a pipe or a device.
+  void on_special(std::function<void(const std::string& path, mode_t mode)> heard) {
+    special_ = std::move(heard);
+  }
 
  private:
   std::optional<observation> make(os::directory& parent, const std::string& name, std::string path,
@@ -58,6 +63,7 @@ class tree_reader {
   const selection_matcher& matcher_;
   bool with_attributes_;
   owner_names owners_;
+  std::function<void(const std::string&, mode_t)> special_;
 };
 
 }  // namespace understudy::files

@@ -24,7 +24,7 @@ attribute_map read_all(List list, Get get) {
   for (std::size_t at = 0; at < names.size();) {
     const std::string name(names.c_str() + at);
     at += name.size() + 1;
-    if (!name.starts_with("user.")) continue;
+    if (!attribute_travels(name)) continue;
     std::string value(65536, '\0');
     const ssize_t size = get(name.c_str(), value.data(), value.size());
     if (size < 0) continue;  // removed meanwhile
@@ -34,7 +34,15 @@ attribute_map read_all(List list, Get get) {
   return attributes;
 }
 
+bool is_acl(std::string_view name) {
+  return name == "system.posix_acl_access" || name == "system.posix_acl_default";
+}
+
 }  // namespace
+
+bool attribute_travels(std::string_view name) {
+  return name.starts_with("user.") || is_acl(name);
+}
 
 attribute_map read_attributes_at(int directory, const std::string& name) {
   if (directory < 0) return {};
@@ -62,9 +70,9 @@ absl::Status write_attributes(int descriptor, const attribute_map& attributes) {
   }
   for (const auto& [name, value] : attributes) {
     if (const auto at = present.find(name); at != present.end() && at->second == value) continue;
-    if (::fsetxattr(descriptor, name.c_str(), value.data(), value.size(), 0) != 0) {
-      return errno_status(errno, "setxattr", name);
-    }
+    if (::fsetxattr(descriptor, name.c_str(), value.data(), value.size(), 0) == 0) continue;
+    if (errno == EOPNOTSUPP && is_acl(name)) continue;
+    return errno_status(errno, "setxattr", name);
   }
   return absl::OkStatus();
 }

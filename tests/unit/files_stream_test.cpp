@@ -7,6 +7,7 @@
 #include <sys/syscall.h>
 #include <sys/xattr.h>
 
+#include <array>
 #include <atomic>
 
 #include "tests/support/files_pair.hpp"
@@ -430,6 +431,58 @@ TEST_F(file_stream, what_was_renamed_during_a_cut_is_compared_as_it_lies) {
   fs::remove_all(pair.at("d"));
   fs::rename(pair.at("file"), pair.at("d"));
   ASSERT_TRUE(wait_until([&] { return pair.source->dirty().empty() == false; }, std::chrono::seconds{10}));
+  pair.expect_same();
+}
+
+// acl(5) as an attribute: version 2, then tag, permissions and id of each entry, little-endian.
+std::string acl(std::initializer_list<std::array<std::uint32_t, 3>> entries) {
+  std::string value("\2\0\0\0", 4);
+  const auto add = [&](std::uint32_t number, int bytes) {
+    for (int i = 0; i < bytes; ++i) value.push_back(static_cast<char>(number >> 8 * i & 0xff));
+  };
+  for (const auto& [tag, permissions, id] : entries) {
+    add(tag, 2);
+    add(permissions, 2);
+    add(id, 4);
+  }
+  return value;
+}
+
+TEST_F(file_stream, access_lists_travel_and_go) {
+  constexpr std::uint32_t nobody = 0xffffffff;  // of entries that name nobody
+  const std::string list =
+      acl({{1, 6, nobody}, {2, 4, 1234}, {4, 0, nobody}, {16, 4, nobody}, {32, 0, nobody}});
+  const auto set = [&](const char* path, const char* name) {
+    return ::setxattr(pair.at(path).c_str(), name, list.data(), list.size(), 0);
+  };
+  pair.write("file", "with an ACL");
+  pair.write("d/older", "than the default");
+  if (set("file", "system.posix_acl_access") != 0 && errno == EOPNOTSUPP) GTEST_SKIP() << "no ACLs here";
+  ASSERT_EQ(set("d", "system.posix_acl_default"), 0);
+  pair.write("d/newer", "inherits it");
+  pair.connect();
+  pair.expect_same();
+  const std::unique_ptr<os::directory> copy = *os::posix_file_system().open_root(pair.copy());
+  EXPECT_EQ(files::read_attributes_at(copy->descriptor(), "file").at("system.posix_acl_access"), list);
+  EXPECT_TRUE(files::read_attributes_at(copy->descriptor(), "d/newer").contains("system.posix_acl_access"));
+  ASSERT_EQ(::removexattr(pair.at("file").c_str(), "system.posix_acl_access"), 0);
+  ASSERT_EQ(::removexattr(pair.at("d").c_str(), "system.posix_acl_default"), 0);
+  pair.write("d/newest", "inherits nothing");
+  follow_until_same();
+}
+
+TEST_F(file_stream, sockets_and_pipes_are_left_out_and_named_once) {
+  pair.write("d/file", "f");
+  ASSERT_EQ(::mkfifo(pair.at("d/pipe").c_str(), 0600), 0);
+  pair.connect();
+  ASSERT_TRUE(pair.settle().ok());
+  ASSERT_EQ(::mknod(pair.at("socket").c_str(), S_IFSOCK | 0600, 0), 0);
+  ASSERT_TRUE(pair.settle().ok());
+  pair.connect();
+  ASSERT_TRUE(pair.settle().ok());
+  EXPECT_EQ(pair.source->left_out(), (std::vector<std::string>{"d/pipe", "socket"}));
+  fs::remove(pair.at("d/pipe"));
+  fs::remove(pair.at("socket"));
   pair.expect_same();
 }
 
