@@ -22,6 +22,7 @@
 #include "agent-primary/service/agent_parts.hpp"
 #include "agent-primary/service/boot_moment.hpp"
 #include "agent-primary/service/database_keeper.hpp"
+#include "agent-primary/service/database_paths.hpp"
 #include "agent-primary/service/files_restore.hpp"
 #include "agent-primary/service/gate_client.hpp"
 #include "agent-primary/service/lease_keeper.hpp"
@@ -190,9 +191,7 @@ absl::Status agent::implementation::start_file_sources() {
     for (const inclusion_config& row : tree.include) {
       options.what.include.push_back({row.subdirectory, row.types, row.recursive, row.ignore_case});
     }
-    for (const database_config& database : parts.databases()) {
-      options.what.exclude_databases.push_back(database.path);
-    }
+    options.what.exclude_databases = never_as_files(parts.databases(), parts.config.databases);
     // Before an application may start over half of it. Where it fails, every stream of this tree says why.
     if (const absl::Status finished = files::finish_adoption(
             os::posix_file_system(),

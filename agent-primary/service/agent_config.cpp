@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <set>
 
@@ -173,6 +174,25 @@ absl::StatusOr<agent_config> parse_agent_config(std::string_view content, const 
   return build(std::move(document));
 }
 
+namespace {
+
+// Databases that a file tree must leave out, which it does from its start.
+std::vector<std::string> databases_in_trees(const agent_config& config) {
+  std::vector<std::string> found;
+  for (const database_config& database : config.databases) {
+    const std::string sure = database.path.substr(0, database.path.find('*'));
+    const bool inside = std::any_of(config.files.begin(), config.files.end(), [&](const files_config& tree) {
+      return sure.starts_with(tree.base + "/") ||
+             (sure.size() < database.path.size() && tree.base.starts_with(sure));
+    });
+    if (inside) found.push_back(database.path);
+  }
+  std::sort(found.begin(), found.end());
+  return found;
+}
+
+}  // namespace
+
 std::string needs_restart(const agent_config& running, const agent_config& changed) {
   std::string result;
   const auto compare = [&result](bool equal, std::string_view what) {
@@ -186,6 +206,8 @@ std::string needs_restart(const agent_config& running, const agent_config& chang
           "[security]");
   compare(running.applications == changed.applications, "[[application]]");
   compare(running.files == changed.files, "[[files]]");
+  compare(databases_in_trees(running) == databases_in_trees(changed),
+          "a [[database]] in the base of a [[files]]");
   compare(running.systemctl == changed.systemctl && running.runtime_units == changed.runtime_units,
           "[systemd]");
   compare(running.real_time == changed.real_time, "[capture]");

@@ -121,4 +121,14 @@ found_databases find_databases(const std::vector<database_config>& configured,
   return result;
 }
 
+std::vector<std::string> never_as_files(const std::vector<database_config>& present,
+                                        const std::vector<database_config>& configured) {
+  std::vector<std::string> paths;
+  for (const database_config& database : present) paths.push_back(database.path);
+  for (const database_config& database : configured) {
+    if (has_wildcard(database.path)) paths.push_back(database.path);
+  }
+  return paths;
+}
+
 }  // namespace understudy::service

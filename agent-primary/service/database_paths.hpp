@@ -28,4 +28,9 @@ struct found_databases {
 found_databases find_databases(const std::vector<database_config>& configured,
                                const std::set<std::string>& known);
 
+// What no file tree may take: the databases that are there, and whatever the paths with wildcards will find.
+// A database that is being made must not travel as a file before it is found.
+std::vector<std::string> never_as_files(const std::vector<database_config>& present,
+                                        const std::vector<database_config>& configured);
+
 }  // namespace understudy::service

@@ -8,6 +8,7 @@
 #include "agent-primary/service/adoption_record.hpp"
 #include "agent-primary/service/agent_parts.hpp"
 #include "agent-primary/service/boot_moment.hpp"
+#include "agent-primary/service/database_paths.hpp"
 #include "agent-primary/service/right_proto.hpp"
 #include "common/channel/wire.hpp"
 #include "common/log/log.hpp"
@@ -114,7 +115,8 @@ v1::FileSelection selection_of(const agent_parts& parts, const files_config& fil
     inclusion->set_recursive(row.recursive);
     inclusion->set_ignore_case(row.ignore_case);
   }
-  for (const database_config& database : parts.databases()) result.add_exclude_databases(database.path);
+  for (std::string& path : never_as_files(parts.databases(), parts.config.databases))
+    result.add_exclude_databases(std::move(path));
   return result;
 }
 

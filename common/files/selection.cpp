@@ -52,6 +52,32 @@ bool is_within(std::string_view path, std::string_view directory, bool ignore_ca
   return path.size() == directory.size() || path[directory.size()] == '/';
 }
 
+std::vector<std::string> components_of(std::string_view path) {
+  std::vector<std::string> components;
+  while (!path.empty()) {
+    const std::size_t end = std::min(path.find('/'), path.size());
+    if (end != 0) components.emplace_back(path.substr(0, end));
+    path.remove_prefix(std::min(end + 1, path.size()));
+  }
+  return components;
+}
+
+// `pattern` has one `*` at most.
+bool stands_for(std::string_view pattern, std::string_view name) {
+  const std::size_t star = pattern.find('*');
+  if (star == std::string_view::npos) return pattern == name;
+  const std::string_view before = pattern.substr(0, star);
+  const std::string_view after = pattern.substr(star + 1);
+  return name.size() > before.size() + after.size() && name.starts_with(before) && name.ends_with(after);
+}
+
+// The first components of `pattern` stand for all of `path`.
+bool begins_with(const std::vector<std::string>& pattern, const std::vector<std::string>& path) {
+  return pattern.size() >= path.size() &&
+         std::equal(path.begin(), path.end(), pattern.begin(),
+                    [](const std::string& name, const std::string& part) { return stands_for(part, name); });
+}
+
 bool is_reserved(std::string_view path) {
   return is_below(path, reserved_name) || path == reserved_name;
 }
@@ -108,6 +134,18 @@ absl::StatusOr<selection_matcher> selection_matcher::make(const selection& what)
   for (const std::string& database : what.exclude_databases) {
     UNDERSTUDY_RETURN_IF_ERROR(check_absolute("database", database));
     const std::string path = normal(database);
+    if (path.find('*') != std::string::npos) {
+      const auto of_base = components_of(base);
+      std::vector<std::string> pattern = components_of(path);
+      if (pattern.size() <= of_base.size() || !begins_with(pattern, of_base)) continue;
+      pattern.erase(pattern.begin(), pattern.begin() + static_cast<std::ptrdiff_t>(of_base.size()));
+      const std::string last = pattern.back();
+      for (const std::string_view suffix : database_suffixes) {
+        pattern.back() = last + std::string(suffix);
+        matcher.patterns_.push_back(pattern);
+      }
+      continue;
+    }
     if (is_within(path, base, false) && path.size() > base.size()) {
       for (const std::string_view suffix : database_suffixes) {
         matcher.databases_.push_back(path.substr(base.size() + 1) + std::string(suffix));
@@ -142,12 +180,21 @@ bool selection_matcher::includes_directory(std::string_view path) const {
 }
 
 bool selection_matcher::is_database(std::string_view path) const {
-  return std::binary_search(databases_.begin(), databases_.end(), path);
+  if (std::binary_search(databases_.begin(), databases_.end(), path)) return true;
+  if (patterns_.empty()) return false;
+  const auto components = components_of(path);
+  return std::any_of(patterns_.begin(), patterns_.end(), [&](const auto& pattern) {
+    return pattern.size() == components.size() && begins_with(pattern, components);
+  });
 }
 
 bool selection_matcher::has_database_below(std::string_view directory) const {
+  const auto components = components_of(directory);
   return std::any_of(databases_.begin(), databases_.end(),
-                     [&](const std::string& path) { return is_below(path, directory); });
+                     [&](const std::string& path) { return is_below(path, directory); }) ||
+         std::any_of(patterns_.begin(), patterns_.end(), [&](const auto& pattern) {
+           return pattern.size() > components.size() && begins_with(pattern, components);
+         });
 }
 
 selection from_message(const v1::FileSelection& message) {

@@ -27,7 +27,9 @@ struct inclusion {
 struct selection {
   std::string base;  // absolute
   std::vector<inclusion> include{};
-  std::vector<std::string> exclude_databases{};  // absolute; they and their -wal, -shm, -journal never travel
+  // Absolute; they and their -wal, -shm, -journal never travel. With `*` (any text but a slash, some of it at
+  // least): whatever has such a path, a database or not.
+  std::vector<std::string> exclude_databases{};
 };
 
 // The table that the classic product was delivered with, for a base directory that the operator names.
@@ -56,7 +58,8 @@ class selection_matcher {
     bool ignore_case = false;
   };
   std::vector<row> rows_;
-  std::vector<std::string> databases_;  // relative paths
+  std::vector<std::string> databases_;              // relative paths
+  std::vector<std::vector<std::string>> patterns_;  // of databases: relative, by component
 };
 
 selection from_message(const v1::FileSelection& message);

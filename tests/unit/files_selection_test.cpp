@@ -65,6 +65,26 @@ TEST(selection, databases_and_their_companions_are_left_out) {
   EXPECT_FALSE(m->has_database_below("dat"));
 }
 
+TEST(selection, what_the_path_of_a_database_with_wildcards_stands_for_is_left_out) {
+  const std::vector<inclusion> all{{.subdirectory = ".", .types = {"*"}, .recursive = true}};
+  const auto m = selection_matcher::make(
+      {.base = "/srv/acme", .include = all, .exclude_databases = {"/srv/*/data/*.db", "/srv/acme/top-*"}});
+  ASSERT_TRUE(m.ok());
+  for (const char* suffix : {"", "-wal", "-shm", "-journal"}) {
+    EXPECT_FALSE(m->includes_file("data/one.db"s + suffix));
+    EXPECT_FALSE(m->includes_file("top-one"s + suffix));
+  }
+  for (const char* path : {"one.db", "data/.db", "data/one.dbx", "data/more/one.db", "other/one.db", "top-"})
+    EXPECT_TRUE(m->includes_file(path)) << path;
+  EXPECT_TRUE(m->has_database_below("data"));
+  EXPECT_FALSE(m->has_database_below("other"));
+  EXPECT_FALSE(m->has_database_below("data/more"));
+  const auto elsewhere = selection_matcher::make(
+      {.base = "/srv/acme/data/deep", .include = all, .exclude_databases = {"/srv/*/data/*.db"}});
+  ASSERT_TRUE(elsewhere.ok());
+  EXPECT_TRUE(elsewhere->includes_file("one.db"));
+}
+
 TEST(selection, refuses_what_makes_no_sense_and_says_where) {
   const auto reason = [](const selection& s) {
     return std::string(message_of(selection_matcher::make(s).status()));

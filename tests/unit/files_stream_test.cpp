@@ -329,6 +329,28 @@ TEST_F(file_stream, protected_databases_never_travel) {
   EXPECT_EQ(std::distance(fs::directory_iterator(pair.copy() + "/data"), {}), 1);
 }
 
+// The path of a [[database]] may have wildcards: what appears there is about to be captured.
+TEST_F(file_stream, databases_that_appear_later_never_travel) {
+  pair.source_options.what.exclude_databases = {pair.base() + "/*/*.db"};
+  pair.write("data/old.db", "x");
+  pair.write("data/old.txt", "x");
+  pair.connect();
+  ASSERT_TRUE(pair.settle().ok());
+  for (const char* path :
+       {"data/new.db", "data/new.db-wal", "data/new.db-shm", "data/new.db-journal", "more/a.db"})
+    pair.write(path, "x");
+  pair.write("data/new.txt", "x");
+  ASSERT_TRUE(wait_until(
+      [&] {
+        bool moved = false;
+        EXPECT_TRUE(pair.step(moved).ok());
+        return !moved && fs::exists(pair.copy() + "/data/new.txt") && fs::exists(pair.copy() + "/more");
+      },
+      std::chrono::seconds{20}));
+  EXPECT_EQ(std::distance(fs::directory_iterator(pair.copy() + "/data"), {}), 2);
+  EXPECT_FALSE(fs::exists(pair.copy() + "/more/a.db"));
+}
+
 TEST_F(file_stream, what_is_deleted_lies_in_the_trash) {
   pair.write("d/voicemail", "hello");
   pair.connect();
