@@ -217,8 +217,14 @@ void supervisor::verify_finished() {
 void supervisor::daily() {
   if (copy_running_ || verifying_) return;
   if (machine_.at != phase::monitoring && machine_.at != phase::suspended) return;
-  const auto done = runner_->copies().daily_done();
-  const bool due = daily_schedule_ && done && server::is_due(*daily_schedule_, *done, system_clock::now());
+  const auto now_by_the_wall = system_clock::now();
+  auto done = runner_->copies().daily_done();
+  // Recorded under a clock that was ahead: nothing would be due before that time came again.
+  if (done && *done > now_by_the_wall) {
+    done = now_by_the_wall;
+    worker_->post([runner = runner_, now_by_the_wall] { runner->copies().note_daily_done(now_by_the_wall); });
+  }
+  const bool due = daily_schedule_ && done && server::is_due(*daily_schedule_, *done, now_by_the_wall);
   if (!due && !daily_wanted_) return;
   const auto now = steady_clock::now();
   // What failed because nobody answered would fail again.

@@ -105,18 +105,55 @@ void replication::stop() {
   for (stream_lane* lane : all_) lane->stop();
 }
 
-absl::Status replication::drain(milliseconds timeout) {
-  for (stream_lane* lane : all_) lane->drain();
+absl::Status replication::catch_up(const std::shared_ptr<grpc::Channel>& channel, milliseconds timeout,
+                                   const std::function<bool()>& given_up) {
+  if (!warm()) return absl::OkStatus();
+  daily_.cancel();
   const auto deadline = steady_clock::now() + timeout;
   timed_wait poll;
   for (;;) {
     std::string missing;
-    for (const stream_lane* lane : all_) {
+    for (auto& lane : databases_) {
+      lane->keep(channel);
+      if (lane->status().phase() == v1::COPY_PHASE_STREAMING) continue;
+      missing += (missing.empty() ? "" : ", ") + lane->name();
+    }
+    if (missing.empty()) return absl::OkStatus();
+    if (given_up()) return absl::CancelledError("cancelled");
+    if (steady_clock::now() >= deadline) {
+      return absl::DeadlineExceededError(
+          fmt::format("not in step within {} min: {}", timeout.count() / 60'000, missing));
+    }
+    poll.until(steady_clock::now() + drain_poll, [] { return false; });
+  }
+}
+
+bool replication::warm() const {
+  return spec_.mode() == v1::REPLICATION_MODE_WARM;
+}
+
+absl::Status replication::drain(milliseconds timeout, const std::shared_ptr<grpc::Channel>& channel) {
+  const bool rest = warm() && channel == nullptr;
+  std::vector<stream_lane*> fed;
+  for (auto& lane : files_) fed.push_back(lane.get());
+  if (!rest) {
+    for (auto& lane : databases_) fed.push_back(lane.get());
+  }
+  const auto deadline = steady_clock::now() + timeout;
+  timed_wait poll;
+  for (;;) {
+    // Resting ones begin here, and again after a back-off; asking for the end more than once does no harm.
+    for (auto& lane : databases_) {
+      if (warm() && !rest && !lane->drained()) lane->keep(channel);
+    }
+    for (stream_lane* lane : fed) lane->drain();
+    std::string missing;
+    for (const stream_lane* lane : fed) {
       if (!lane->drained()) missing += (missing.empty() ? "" : ", ") + lane->name();
     }
     if (missing.empty()) return absl::OkStatus();
     for (auto& lane : databases_) {
-      if (!lane->running() && !lane->drained()) {
+      if (!warm() && !lane->running() && !lane->drained()) {
         return absl::UnavailableError(
             fmt::format("the stream of {} ended before everything was sent", lane->name()));
       }

@@ -64,9 +64,15 @@ class replication {
   void keep(const std::shared_ptr<grpc::Channel>& channel, streams_wanted wanted);
   // Ends every stream; what was received whole is durable on return.
   void stop();
+  // Feeds databases that rest between two daily copies until they are in step, so that what is fetched once
+  // the primary's application is down is little. Others are in step, or no takeover would be planned.
+  absl::Status catch_up(const std::shared_ptr<grpc::Channel>& channel, std::chrono::milliseconds timeout,
+                        const std::function<bool()>& given_up);
   // Asks every stream for its planned end and waits for it: the copies then hold everything that the primary
   // committed. kDeadlineExceeded names the ones that did not get there.
-  absl::Status drain(std::chrono::milliseconds timeout);
+  // Resting databases are fed over `channel`; without one they stay as they are.
+  absl::Status drain(std::chrono::milliseconds timeout,
+                     const std::shared_ptr<grpc::Channel>& channel = nullptr);
 
   // The images as they are, with the time of the last durable commit. Streams are stopped.
   absl::StatusOr<std::vector<store::freeze_row>> registers();
@@ -108,6 +114,8 @@ class replication {
 
   std::vector<std::unique_ptr<database_lane>> databases_;
   std::vector<std::unique_ptr<file_lane>> files_;
+  bool warm() const;  // databases rest between two daily copies
+
   std::vector<stream_lane*> all_;  // of both, databases first
   os::file_system& fs_;
   const copy_layout layout_;

@@ -22,6 +22,7 @@ namespace {
 using policy::failure;
 using policy::step_id;
 using std::chrono::milliseconds;
+using std::chrono::minutes;
 using std::chrono::seconds;
 using std::chrono::steady_clock;
 
@@ -29,7 +30,8 @@ using std::chrono::steady_clock;
 constexpr milliseconds fence_a_silent_one{150};
 constexpr seconds stop_primary_timeout{60};  // applications stop one after the other, 10 s of grace each
 constexpr seconds drain_timeout{60};
-constexpr seconds start_timeout{90};  // the application's own start; its check included
+constexpr minutes catch_up_timeout{30};  // of databases that rest, while the primary still serves
+constexpr seconds start_timeout{90};     // the application's own start; its check included
 constexpr seconds stop_timeout{60};
 constexpr seconds check_timeout{30};
 constexpr milliseconds check_poll{20};
@@ -123,7 +125,7 @@ absl::Status step_runner::dispatch(const step_context& context, step_outcome& ou
     case step_id::stop_primary:
       return stop_primary(context);
     case step_id::drain_primary:
-      return copies_.drain(drain_timeout);
+      return copies_.drain(drain_timeout, parts_.agent.channel());
     case step_id::freeze_apply:
       return freeze(context, outcome);
     case step_id::verify_copy:
@@ -195,6 +197,8 @@ v1::HoldLeaseRequest step_runner::fence_request(const step_context& context) con
 
 absl::Status step_runner::stop_primary(const step_context& context) {
   UNDERSTUDY_RETURN_IF_ERROR(await_agent());
+  UNDERSTUDY_RETURN_IF_ERROR(
+      copies_.catch_up(parts_.agent.channel(), catch_up_timeout, [this] { return cancelled(); }));
   UNDERSTUDY_RETURN_IF_ERROR(parts_.agent.exchange(fence_request(context), stop_primary_timeout).status());
   return await_primary_down(stop_primary_timeout);
 }

@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "common/status/status_text.hpp"
 #include "tests/support/host/host_world.hpp"
 
 namespace understudy::test {
@@ -76,6 +77,31 @@ TEST_F(host_daily, databases_are_at_rest_until_the_missed_one_is_made_up_for) {
   ASSERT_TRUE(world_.until([&] { return world_.host->state("p1").agent_connected(); }));
   EXPECT_THAT(rows_of_copy(), Not(testing::HasSubstr("today")));
   EXPECT_THAT(world_.violations(), IsEmpty());
+}
+
+// What was committed since the last daily copy is fetched before the primary's application is stopped.
+TEST_F(host_daily, a_switchover_loses_nothing) {
+  add_row("since then");
+  ASSERT_TRUE(world_.until([&] { return world_.is("Monitoring"); }));
+  const auto ordered = world_.host->command(world_.command(api::verb::failover));
+  ASSERT_TRUE(ordered->status.ok()) << message_of(ordered->status);
+  ASSERT_TRUE(world_.until([&] { return world_.is("StandingIn") && !p1().stand_ins().empty(); }))
+      << world_.host->state("p1").reason();
+  EXPECT_THAT(rows_of_copy(), testing::HasSubstr("since then"));
+  EXPECT_FALSE(p1().primary.application_runs());
+}
+
+TEST_F(host_daily, a_clock_that_was_ahead_does_not_end_it) {
+  world_.stop();
+  const auto ahead = std::chrono::system_clock::now() + std::chrono::hours(24 * 365);
+  std::ofstream(directory() + "/daily")
+      << std::chrono::duration_cast<std::chrono::milliseconds>(ahead.time_since_epoch()).count() << "\n";
+  world_.start(false);
+  ASSERT_TRUE(world_.until([&] {
+    std::int64_t done = 0;
+    if (!(std::ifstream(directory() + "/daily") >> done)) return false;
+    return std::chrono::milliseconds(done) <= std::chrono::system_clock::now().time_since_epoch();
+  }));
 }
 
 TEST_F(host_daily, a_damaged_primary_does_not_replace_the_good_copy) {
