@@ -97,9 +97,10 @@ absl::Status source_session::receive(const v1::SinkMessage& from_sink, moment no
       if (from_sink.acknowledgement().durable() > position_) {
         return absl::InvalidArgumentError("an acknowledgement of what was not sent");
       }
+      if (state_ == state::waiting_have) return absl::OkStatus();  // of what was before the restart
       if (state_ == state::streaming && from_sink.acknowledgement().durable() > acknowledged_) failures_ = 0;
       acknowledged(from_sink.acknowledgement().durable());
-      progress_.durable = acknowledged_;
+      progress_.durable = from_sink.acknowledgement().durable();
       progress_.applied = from_sink.acknowledgement().applied();
       if (from_sink.acknowledgement().has_durable_captured_at())
         progress_.durable_captured_at = from_wire(from_sink.acknowledgement().durable_captured_at());
@@ -234,7 +235,7 @@ source_session::message_or source_session::wait_for_source(moment now) {
   position_ = base.number;
   floor_ = base.number;
   captured_at_ = now.wall;
-  acknowledged_ = 0;
+  acknowledged_.reset();
   last_progress_ = now.steady;
   progress_.source_number = position_;
   progress_.done_bytes = progress_.total_bytes = 0;

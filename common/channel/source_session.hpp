@@ -133,9 +133,9 @@ class source_session {
 
   bool drain_wanted_ = false;
   std::optional<std::chrono::steady_clock::time_point> drain_asked_;  // of the source
-  std::uint64_t acknowledged_ = 0;
-  std::uint64_t failures_ = 0;                           // restarts since the last acknowledged transaction
-  std::chrono::steady_clock::time_point not_before_;     // the next comparison
+  std::optional<std::uint64_t> acknowledged_;         // of this subscription; 0 is the first image's number
+  std::uint64_t failures_ = 0;                        // restarts since the last acknowledged transaction
+  std::chrono::steady_clock::time_point not_before_;  // the next comparison
   std::chrono::steady_clock::time_point last_progress_;  // of a heal
   std::chrono::steady_clock::time_point next_run_;  // not before: what is committed meanwhile goes together
   std::chrono::microseconds collect_;               // between two messages, as the last one was full

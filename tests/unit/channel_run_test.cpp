@@ -135,6 +135,37 @@ TEST_F(channel_run, is_drained_as_soon_as_the_source_has_looked) {
   ASSERT_TRUE(drained && drained->has_drained()) << "and not later";
 }
 
+// An image that was found, not captured, has the number 0, which nobody has acknowledged either.
+TEST_F(channel_run, a_first_image_is_drained_when_it_is_durable_and_not_before) {
+  source_.recount();
+  test::model_copy copy;
+  source_session sender{source_};
+  sink_session receiver{copy};
+  ASSERT_TRUE(receiver.start(now_).ok());
+  sender.drain();
+  bool healed = false;
+  for (int i = 0; i < 100 && !healed; ++i) {
+    now_.steady += 1ms;
+    while (auto up = receiver.next()) ASSERT_TRUE(sender.receive(*up, now_).ok());
+    const auto message = sender.next(now_);
+    ASSERT_TRUE(message.ok());
+    ASSERT_TRUE(!*message || receiver.receive(**message, now_).ok());
+    healed = *message && (*message)->has_heal_end();
+  }
+  ASSERT_TRUE(healed);
+  for (int i = 0; i < 5; ++i) {  // a heartbeat may be among them
+    now_.steady += 10ms;
+    const auto early = sender.next(now_);
+    ASSERT_TRUE(early.ok());
+    EXPECT_FALSE(*early && (*early)->has_drained());
+  }
+  ASSERT_TRUE(receiver.commit(now_).ok());
+  while (auto up = receiver.next()) ASSERT_TRUE(sender.receive(*up, now_).ok());
+  now_.steady += 10ms;
+  const auto drained = sender.next(now_);
+  ASSERT_TRUE(drained.ok() && *drained && (*drained)->has_drained());
+}
+
 TEST_F(channel_run, what_was_captured_before_a_gap_or_comes_twice_does_no_harm) {
   commit(5);
   const auto run = next();

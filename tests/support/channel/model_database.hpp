@@ -65,6 +65,9 @@ class model_database : public channel::database_source {
   std::uint32_t pages() const { return static_cast<std::uint32_t>(truth_.size()); }
   const image& truth() const { return truth_; }
 
+  // The capture is another one: it counts from the image that it found.
+  void recount() { number_ = 0; }
+
   // The capture sees the next commit.
   void capture() {
     if (uncaptured_.empty()) return;
