@@ -93,8 +93,11 @@ bool has_help(const absl::Status& status) {
 }
 
 std::string error_text(const absl::Status& status, bool colored) {
-  auto text = tinted("understudyctl:", tint::bad, colored) + " " + printable(message_of(status)) + "\n";
-  for (const auto& hint : hints_of(status)) text += "  " + printable(hint) + "\n";
+  const std::string message{message_of(status)};
+  auto text = tinted("understudyctl:", tint::bad, colored) + " " + printable(message) + "\n";
+  for (const auto& hint : hints_of(status)) {
+    if (hint != message) text += "  " + printable(hint) + "\n";  // one wrong field is the whole message
+  }
   return text;
 }
 

@@ -221,6 +221,12 @@ TEST(ctl_error_text, details_become_hints) {
             "  one more\n");
   EXPECT_EQ(exit_code_of(status.code()), exit_code::precondition);
   EXPECT_TRUE(status_of(google::rpc::Status{}).ok());
+
+  google::rpc::Status one_field;
+  one_field.set_code(3);
+  one_field.set_message("server.address: not an address");
+  one_field.add_details()->PackFrom(bad);
+  EXPECT_EQ(error_text(status_of(one_field), false), "understudyctl: server.address: not an address\n");
 }
 
 TEST(ctl_operation_text, says_what_is_known) {
