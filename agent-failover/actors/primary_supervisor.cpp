@@ -495,7 +495,7 @@ void supervisor::perform(const policy::action& action) {
       copy_begun_ = system_clock::now();
       copy_last_alive_ = steady_clock::now();
       // Hot: what is there is read again, on both sides, and then compared. Warm: the new generation is.
-      machine_.replication.has_copy && !warm() ? read_again() : compare_anew();
+      machine_.replication.has_copy && !at_rest() ? read_again() : compare_anew();
       happen(policy::happened(event_kind::copy_started));
       keep_streams();
       break;

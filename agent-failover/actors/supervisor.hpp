@@ -92,7 +92,7 @@ class supervisor {
   void begin_step(policy::step_id which);
   void keep_streams();
   void compare_anew();
-  bool warm() const;
+  bool at_rest() const;
   // Begins to read both sides' files again.
   void read_again();
   void follow_reading();

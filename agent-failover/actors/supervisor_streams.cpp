@@ -32,10 +32,11 @@ void supervisor::keep_streams() {
   const bool copy = machine_.replication.has_copy || copy_running_;
   {
     std::lock_guard lock(streams_->mutex);
-    streams_->wanted = {.databases = allowed && databases_wanted_ && copy && !warm(),
+    streams_->wanted = {.databases = allowed && databases_wanted_ && copy && !at_rest(),
                         .files = allowed && files_wanted_ && copy,
                         // A line that is cut for a moment does not end it.
-                        .generation = ours && databases_wanted_ && copy_running_ && warm()};
+                        .generation = ours && databases_wanted_ && copy_running_ && at_rest(),
+                        .tables = allowed && databases_wanted_ && at_rest()};
     if (std::exchange(streams_->queued, true)) return;
   }
   worker_->post([runner = runner_, link = link_, streams = streams_] {
@@ -58,9 +59,9 @@ void supervisor::compare_anew() {
   });
 }
 
-// The databases are at rest between two daily copies.
-bool supervisor::warm() const {
-  return spec_.mode() == v1::REPLICATION_MODE_WARM;
+// The databases are at rest between two daily copies, but for the tables of mode `configuration`.
+bool supervisor::at_rest() const {
+  return spec_.mode() == v1::REPLICATION_MODE_WARM || spec_.mode() == v1::REPLICATION_MODE_CONFIGURATION;
 }
 
 void supervisor::read_again() {
@@ -85,17 +86,17 @@ void supervisor::follow_reading() {
           policy::notice::copy_diverged,
           server::in_words(found) + (found.different_here > 0 ? "; what differs here is brought again" : ""));
   }
-  if (!warm()) {
+  if (!at_rest()) {
     compare_anew();
     keep_streams();
   }
-  if (different_here && warm()) daily_wanted_ = true;
+  if (different_here && at_rest()) daily_wanted_ = true;
 }
 
 void supervisor::tell_divergences() {
   for (const std::string& text : runner_->copies().caretaker().take_divergences()) {
     record(policy::notice::copy_diverged, text);
-    if (warm()) daily_wanted_ = true;
+    if (at_rest()) daily_wanted_ = true;
   }
 }
 
@@ -122,8 +123,8 @@ void supervisor::copy_ended(const std::string& trouble, int grpc_code) {
   worker_->post([runner = runner_, begun = copy_begun_] { runner->copies().note_daily_done(begun); });
   happen(policy::happened(event_kind::copy_done));
   if (asked_for)
-    operations_->succeed(warm() ? "the new generation is verified and in use"
-                                : "the copy is verified and in step");
+    operations_->succeed(at_rest() ? "the new generation is verified and in use"
+                                   : "the copy is verified and in step");
 }
 
 void supervisor::follow_copy() {
@@ -144,8 +145,9 @@ void supervisor::follow_copy() {
     total += copy.bytes_total();
     if (what.empty()) what = fmt::format("{}: {}", copy.name(), copy.reason());
   };
-  if (!warm()) {
-    for (const auto& copy : databases) look(copy);
+  for (const auto& copy : databases) {
+    // What is at rest is not behind; the named tables are told of below.
+    if (!at_rest()) look(copy);
   }
   if (files_wanted_ || machine_.at != phase::suspended) {
     for (const auto& copy : files) look(copy);
@@ -160,7 +162,7 @@ void supervisor::follow_copy() {
   if (copy_running_) {
     if (connected_) copy_last_alive_ = steady_clock::now();
     using generation = server::daily_state::phase;
-    if (warm()) {
+    if (at_rest()) {
       if (daily.now != generation::done) streaming = false;
       if (daily.now == generation::ready) keep_streams();
       what = daily.reason.empty() ? what : daily.reason;
@@ -169,7 +171,7 @@ void supervisor::follow_copy() {
     }
     operations_->progress(what.empty() ? "comparing" : what, done, total);
     // Without `anew` it may be how the last one ended.
-    if (warm() && anew && daily.now == generation::failed) {
+    if (at_rest() && anew && daily.now == generation::failed) {
       copy_ended(daily.reason, code_internal);
     } else if (streaming && !reading_problem_.empty()) {
       copy_ended(std::exchange(reading_problem_, {}), code_internal);
@@ -179,7 +181,10 @@ void supervisor::follow_copy() {
       copy_ended(fmt::format("the agent is not reachable: {}", agent_trouble_), code_unavailable);
     }
   }
-  if (verifying_ && !reading_ && (streaming || warm())) verify_finished();
+  for (const auto& copy : databases) {
+    if (!copy.tables().empty()) look(copy);
+  }
+  if (verifying_ && !reading_ && (streaming || at_rest())) verify_finished();
   if (verifying_ && !connected_)
     drop_verify(code_unavailable, "the agent went away while the copies were compared");
   const auto now = machine_.replication.at;
@@ -208,7 +213,7 @@ void supervisor::verify_finished() {
   if (!std::exchange(reading_problem_, {}).empty()) return operations_->fail(code_internal, reading_said_);
   std::string text = reading_said_;
   if (text.empty()) text = "there is no database to compare";
-  if (!warm() && !reading_said_.empty()) text += "; equal to what the primary committed";
+  if (!at_rest() && !reading_said_.empty()) text += "; equal to what the primary committed";
   if (daily_wanted_) text += "; a new copy is made";
   operations_->succeed(text);
 }

@@ -64,9 +64,6 @@ absl::Status check_supported(const v1::ServerSpec& spec) {
   if (spec.protection() == v1::PROTECTION_MODE_GUARDED || spec.protection() == v1::PROTECTION_MODE_STRICT) {
     return unavailable("protection by leases", "use --protection compat and read what it cannot prevent");
   }
-  if (spec.mode() == v1::REPLICATION_MODE_CONFIGURATION) {
-    return unavailable("mode configuration", "use --mode all");
-  }
   return absl::OkStatus();
 }
 

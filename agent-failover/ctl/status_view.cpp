@@ -102,7 +102,17 @@ std::string copies_view(std::string_view title, const copies& parts, const view&
                    {fmt::format("{}", part.heals())},
                    {reason}});
   }
-  return "\n" + table.text(how.width, how.colored);
+  auto text = "\n" + table.text(how.width, how.colored);
+  for (const auto& part : parts) {
+    if (part.tables().empty()) continue;
+    auto line = part.name() + ": in real time";
+    for (int i = 0; i < part.tables_size(); ++i) line += (i == 0 ? " " : ", ") + part.tables(i);
+    line += fmt::format("; the rest daily; {} received, {} not sent ({} transactions)",
+                        bytes_text(part.tables_received_bytes()), bytes_text(part.tables_saved_bytes()),
+                        part.tables_saved_transactions());
+    text += printable(line) + "\n";
+  }
+  return text;
 }
 
 std::string yes_no(bool value) {

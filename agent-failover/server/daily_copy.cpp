@@ -58,6 +58,7 @@ void daily_copy::begin() {
   cancel();
   if (thread_.joinable()) thread_.join();
   cancelled_ = false;
+  begun_at_ = std::chrono::steady_clock::now();
   show({.now = phase::copying, .reason = "preparing"});
   thread_ = std::thread([this] { run(); });
   pthread_setname_np(thread_.native_handle(), "daily-copy");
@@ -196,10 +197,13 @@ absl::Status daily_copy::verify() {
   return absl::OkStatus();
 }
 
-absl::Status daily_copy::switch_over(const std::vector<std::unique_ptr<database_lane>>& live) {
+absl::Status daily_copy::switch_over(const std::vector<std::unique_ptr<database_lane>>& live,
+                                     const std::function<absl::Status(std::size_t, finished_image&)>& adapt) {
   if (state().now != phase::ready) return absl::FailedPreconditionError("no new generation is ready");
   thread_.join();
-  absl::Status switched = put_in_use(fs_, layout_, live, std::move(images_));
+  absl::Status switched;
+  for (std::size_t i = 0; adapt && switched.ok() && i < images_.size(); ++i) switched = adapt(i, images_[i]);
+  if (switched.ok()) switched = put_in_use(fs_, layout_, live, std::move(images_));
   if (switched.ok()) {
     show({.now = phase::done});
   } else {

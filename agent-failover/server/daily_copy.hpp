@@ -8,6 +8,7 @@
 // Threads: begin, cancel, switch_over and the destructor on the server's worker; state(): any.
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <functional>
 #include <memory>
@@ -53,8 +54,12 @@ class daily_copy {
   daily_state state() const;
 
   // Of `ready`: puts the new generation in the place of the copies, all or none. `live`: in the order of the
-  // specification.
-  absl::Status switch_over(const std::vector<std::unique_ptr<database_lane>>& live);
+  // specification. `adapt` may change a new database before that, durably, and its image with it; it is told
+  // the place in `live`.
+  absl::Status switch_over(const std::vector<std::unique_ptr<database_lane>>& live,
+                           const std::function<absl::Status(std::size_t, finished_image&)>& adapt = nullptr);
+  // When the last one began: what it brings is not older.
+  std::chrono::steady_clock::time_point begun_at() const { return begun_at_; }
 
  private:
   void run();
@@ -71,6 +76,7 @@ class daily_copy {
   const std::function<void()> on_change_;
 
   std::thread thread_;
+  std::chrono::steady_clock::time_point begun_at_;
   std::atomic<bool> cancelled_{false};
   std::vector<std::unique_ptr<database_lane>> lanes_;  // the thread's until it has ended
   std::vector<finished_image> images_;                 // of `ready`, in the order of the specification

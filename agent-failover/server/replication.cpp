@@ -10,6 +10,7 @@
 #include "agent-failover/server/database_lane.hpp"
 #include "agent-failover/server/file_lane.hpp"
 #include "agent-failover/server/generation.hpp"
+#include "agent-failover/server/tables_lane.hpp"
 #include "agent-failover/server/timed_wait.hpp"
 #include "common/log/log.hpp"
 #include "common/os/file_system.hpp"
@@ -41,6 +42,11 @@ std::vector<std::unique_ptr<database_lane>> database_lanes(os::file_system& fs, 
   return lanes;
 }
 
+absl::Status ended_early(const stream_lane& lane) {
+  return absl::UnavailableError(
+      fmt::format("the stream of {} ended before everything was sent", lane.name()));
+}
+
 }  // namespace
 
 replication::replication(os::file_system& fs, const copy_layout& layout, const v1::ServerSpec& spec,
@@ -55,6 +61,13 @@ replication::replication(os::file_system& fs, const copy_layout& layout, const v
     files_.push_back(
         std::make_unique<file_lane>(fs_, spec_, static_cast<std::uint32_t>(i), layout_, on_change));
   }
+  for (int i = 0; spec_.mode() == v1::REPLICATION_MODE_CONFIGURATION && i < spec_.databases_size(); ++i) {
+    const auto& named = spec_.databases(i).configuration_tables();
+    if (named.empty()) continue;
+    tables_.push_back(std::make_unique<tables_lane>(spec_.name(), *databases_[static_cast<std::size_t>(i)],
+                                                    std::vector<std::string>(named.begin(), named.end()),
+                                                    on_change));
+  }
   for (auto& lane : databases_) all_.push_back(lane.get());
   for (auto& lane : files_) all_.push_back(lane.get());
 }
@@ -64,6 +77,7 @@ replication::~replication() {
 }
 
 void replication::keep_history(history::keeper* keeper) {
+  for (auto& lane : tables_) lane->close();
   for (auto& lane : databases_)
     lane->keep_history(keeper != nullptr ? keeper->history_of(lane->name()) : nullptr);
 }
@@ -81,6 +95,7 @@ absl::Status replication::open() {
 
 void replication::keep(const std::shared_ptr<grpc::Channel>& channel, streams_wanted wanted) {
   for (auto& lane : databases_) lane->keep(wanted.databases ? channel : nullptr);
+  for (auto& lane : tables_) lane->keep(wanted.tables && lane->copy().complete() ? channel : nullptr);
   for (auto& lane : files_) lane->keep(wanted.files ? channel : nullptr);
   const daily_state daily = daily_.state();
   if (!wanted.generation) {
@@ -90,25 +105,52 @@ void replication::keep(const std::shared_ptr<grpc::Channel>& channel, streams_wa
   daily_.use(channel);
   if (daily.now == daily_state::phase::idle) daily_.begin();
   if (daily.now != daily_state::phase::ready) return;
-  const absl::Status switched = daily_.switch_over(databases_);
+  const absl::Status switched = switch_over();
   if (switched.ok()) return;
   log::error(spec_.name(), "the new generation is not in use: {}", message_of(switched));
   // Beyond the decision it is the one all the same: as after a crash.
+  for (auto& lane : tables_) lane->close();
   for (auto& lane : databases_) lane->close();
   absl::Status again = complete_generation(fs_, layout_, spec_);
   for (auto& lane : databases_) again.Update(lane->open());
   if (!again.ok()) log::error(spec_.name(), "and cannot be put in use: {}", message_of(again));
 }
 
+// What was acknowledged of the named tables goes into the new generation before anybody sees it.
+absl::Status replication::switch_over() {
+  for (auto& lane : tables_) lane->stop();
+  const auto adapt = [&](std::size_t i, finished_image& image) {
+    for (auto& lane : tables_) {
+      if (&lane->copy() != databases_[i].get()) continue;
+      const auto merge = [&]() -> absl::Status {
+        UNDERSTUDY_ASSIGN_OR_RETURN(const auto next, fs_.open_root(layout_.next()));
+        return lane->merge_into(*next, lane->name() + ".db", image, daily_.begun_at());
+      };
+      if (const absl::Status merged = merge(); !merged.ok()) return merged;
+    }
+    return absl::OkStatus();
+  };
+  UNDERSTUDY_RETURN_IF_ERROR(daily_.switch_over(databases_, adapt));
+  for (auto& lane : tables_) lane->copy_changed();
+  return absl::OkStatus();
+}
+
+// Databases that are fed once a day, but for the tables named.
+bool replication::at_rest() const {
+  return spec_.mode() == v1::REPLICATION_MODE_WARM || spec_.mode() == v1::REPLICATION_MODE_CONFIGURATION;
+}
+
 void replication::stop() {
   daily_.cancel();
+  for (auto& lane : tables_) lane->stop();
   for (stream_lane* lane : all_) lane->stop();
 }
 
 absl::Status replication::catch_up(const std::shared_ptr<grpc::Channel>& channel, milliseconds timeout,
                                    const std::function<bool()>& given_up) {
-  if (!warm()) return absl::OkStatus();
+  if (!at_rest()) return absl::OkStatus();
   daily_.cancel();
+  hand_over_tables();
   const auto deadline = steady_clock::now() + timeout;
   timed_wait poll;
   for (;;) {
@@ -128,15 +170,24 @@ absl::Status replication::catch_up(const std::shared_ptr<grpc::Channel>& channel
   }
 }
 
-bool replication::warm() const {
-  return spec_.mode() == v1::REPLICATION_MODE_WARM;
+// What follows brings whole databases.
+void replication::hand_over_tables() {
+  for (auto& lane : tables_) {
+    lane->stop();
+    lane->copy_changed();
+  }
 }
 
 absl::Status replication::drain(milliseconds timeout, const std::shared_ptr<grpc::Channel>& channel) {
-  const bool rest = warm() && channel == nullptr;
+  const bool rest = at_rest() && channel == nullptr;
   std::vector<stream_lane*> fed;
   for (auto& lane : files_) fed.push_back(lane.get());
-  if (!rest) {
+  if (rest) {
+    for (auto& lane : tables_) {
+      if (lane->running()) fed.push_back(lane.get());
+    }
+  } else {
+    hand_over_tables();
     for (auto& lane : databases_) fed.push_back(lane.get());
   }
   const auto deadline = steady_clock::now() + timeout;
@@ -144,7 +195,7 @@ absl::Status replication::drain(milliseconds timeout, const std::shared_ptr<grpc
   for (;;) {
     // Resting ones begin here, and again after a back-off; asking for the end more than once does no harm.
     for (auto& lane : databases_) {
-      if (warm() && !rest && !lane->drained()) lane->keep(channel);
+      if (at_rest() && !rest && !lane->drained()) lane->keep(channel);
     }
     for (stream_lane* lane : fed) lane->drain();
     std::string missing;
@@ -153,10 +204,10 @@ absl::Status replication::drain(milliseconds timeout, const std::shared_ptr<grpc
     }
     if (missing.empty()) return absl::OkStatus();
     for (auto& lane : databases_) {
-      if (!warm() && !lane->running() && !lane->drained()) {
-        return absl::UnavailableError(
-            fmt::format("the stream of {} ended before everything was sent", lane->name()));
-      }
+      if (!at_rest() && !lane->running() && !lane->drained()) return ended_early(*lane);
+    }
+    for (auto& lane : tables_) {
+      if (rest && !lane->running() && !lane->drained()) return ended_early(*lane);
     }
     if (steady_clock::now() >= deadline) {
       return absl::DeadlineExceededError(
@@ -189,6 +240,7 @@ absl::Status replication::verify(const std::vector<store::freeze_row>& frozen) {
 
 absl::Status replication::release_to_stand_in() {
   stop();
+  for (auto& lane : tables_) UNDERSTUDY_RETURN_IF_ERROR(lane->release());
   for (stream_lane* lane : all_) UNDERSTUDY_RETURN_IF_ERROR(lane->release());
   return absl::OkStatus();
 }
@@ -199,6 +251,7 @@ absl::Status replication::take_back() {
 }
 
 absl::StatusOr<std::string> replication::set_copy_aside() {
+  for (auto& lane : tables_) lane->close();
   for (stream_lane* lane : all_) lane->close();
   const std::string directory =
       fmt::format("{}/{}", layout_.set_aside(), generation_stamp(system_clock::now()));
@@ -259,7 +312,11 @@ std::vector<v1::CopyStatus> replication::databases() const {
   const bool copying = daily.now == daily_state::phase::copying || daily.now == daily_state::phase::verifying;
   for (const auto& lane : databases_) {
     v1::CopyStatus status = lane->status();
-    if (spec_.mode() == v1::REPLICATION_MODE_WARM && !lane->running()) {
+    const auto named = std::find_if(tables_.begin(), tables_.end(),
+                                    [&](const auto& tables) { return &tables->copy() == lane.get(); });
+    if (named != tables_.end() && lane->complete() && !lane->running() && !copying) {
+      status = (*named)->status();
+    } else if (at_rest() && !lane->running()) {
       status.clear_behind();
       status.clear_behind_since();
       if (copying) {
@@ -303,6 +360,7 @@ std::string replication::out_of_space() const {
 system_clock::time_point replication::last_durable_commit() const {
   std::chrono::system_clock::time_point last;
   for (const auto& lane : databases_) last = std::max(last, lane->last_durable_commit());
+  for (const auto& lane : tables_) last = std::max(last, lane->last_durable_commit());
   return last;
 }
 

@@ -37,12 +37,14 @@ namespace understudy::server {
 class database_lane;
 class file_lane;
 class stream_lane;
+class tables_lane;
 
 // What shall run.
 struct streams_wanted {
   bool databases = false;
   bool files = false;
   bool generation = false;  // a new generation of the databases is to be made
+  bool tables = false;      // the named tables of mode `configuration`
   friend bool operator==(const streams_wanted&, const streams_wanted&) = default;
 };
 
@@ -70,7 +72,7 @@ class replication {
                         const std::function<bool()>& given_up);
   // Asks every stream for its planned end and waits for it: the copies then hold everything that the primary
   // committed. kDeadlineExceeded names the ones that did not get there.
-  // Resting databases are fed over `channel`; without one they stay as they are.
+  // Resting databases are fed over `channel`; without one they stay as they are, but for the tables named.
   absl::Status drain(std::chrono::milliseconds timeout,
                      const std::shared_ptr<grpc::Channel>& channel = nullptr);
 
@@ -111,12 +113,14 @@ class replication {
 
  private:
   absl::Status read_daily_done();
+  bool at_rest() const;
+  absl::Status switch_over();
+  void hand_over_tables();
 
   std::vector<std::unique_ptr<database_lane>> databases_;
   std::vector<std::unique_ptr<file_lane>> files_;
-  bool warm() const;  // databases rest between two daily copies
-
-  std::vector<stream_lane*> all_;  // of both, databases first
+  std::vector<std::unique_ptr<tables_lane>> tables_;  // of mode `configuration`, where tables are named
+  std::vector<stream_lane*> all_;                     // of databases and files, in this order
   os::file_system& fs_;
   const copy_layout layout_;
   const v1::ServerSpec spec_;

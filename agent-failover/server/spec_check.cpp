@@ -22,6 +22,7 @@ constexpr std::size_t name_limit = 64;          // also a directory and part of 
 constexpr std::int64_t least_interval_ms = 50;  // below this a busy host would miss its own slots
 constexpr std::int64_t largest_interval_ms = 60000;
 constexpr std::uint32_t largest_count = 1000;
+constexpr int most_tables = 1000;  // as the agent takes
 constexpr std::uint32_t most_history_hours = 24 * 366;
 constexpr std::uint64_t least_history_bytes = 16 << 20;  // less would be dropped as soon as it is written
 
@@ -65,10 +66,29 @@ void check_history(checker& c, const v1::HistorySettings& history, const std::st
             fmt::format("must be at least {}, or 0", least_history_bytes));
 }
 
+// Tables of SQLite's own are not an application's to name.
+void check_tables(checker& c, const v1::ServerSpec& spec) {
+  bool any = spec.mode() != v1::REPLICATION_MODE_CONFIGURATION || spec.databases().empty();
+  for (int i = 0; i < spec.databases_size(); ++i) {
+    const auto& named = spec.databases(i).configuration_tables();
+    const std::string field = fmt::format("server.databases[{}].configuration_tables", i);
+    any = any || !named.empty();
+    c.require(named.size() <= most_tables, field, fmt::format("must be at most {}", most_tables));
+    for (const std::string& table : named) {
+      c.require(!table.empty() && table.find('\0') == std::string::npos && !table.starts_with("sqlite_"),
+                field, fmt::format("\"{}\" is no table of an application", table));
+    }
+  }
+  c.require(any, "server.mode",
+            "configuration needs configuration_tables of at least one database: name them in the agent's "
+            "configuration or with server set, or use mode warm");
+}
+
 }  // namespace
 
 std::vector<violation> check(const v1::ServerSpec& spec) {
   checker c;
+  check_tables(c, spec);
   c.require(plain_name(spec.name()), "server.name",
             "must be 1 to 64 of letters, digits, \".\", \"_\" and \"-\", not beginning with \".\" or \"-\"");
   c.require(network::parse_ip_address(spec.address()).ok(), "server.address",

@@ -30,6 +30,7 @@
 #include "agent-primary/service/primary_agent_service.hpp"
 #include "agent-primary/service/root.hpp"
 #include "agent-primary/service/service_addresses.hpp"
+#include "agent-primary/service/table_service.hpp"
 #include "agent-primary/service/verification_service.hpp"
 #include "common/actor/actor_config.hpp"
 #include "common/log/log.hpp"
@@ -92,6 +93,7 @@ class agent::implementation {
   root_actor root;
   std::unique_ptr<primary_agent_service> service;
   std::unique_ptr<verification_service> verification;
+  std::unique_ptr<table_service> tables;
   std::unique_ptr<rpc::rpc_server> server;
   std::unique_ptr<database_keeper> databases;
   std::jthread versions;
@@ -262,7 +264,7 @@ absl::Status agent::implementation::serve() {
   options.listen = parts.config.listen;
   options.insecure = parts.config.insecure;
   options.tls = parts.config.tls;
-  options.services = {service.get(), verification.get()};
+  options.services = {service.get(), verification.get(), tables.get()};
   options.service_names = {"understudy.v1.PrimaryAgent", "understudy.v1.DatabaseVerification"};
   UNDERSTUDY_ASSIGN_OR_RETURN(server, rpc::rpc_server::start(std::move(options)));
   return absl::OkStatus();
@@ -320,6 +322,7 @@ absl::StatusOr<std::unique_ptr<agent>> agent::start(agent_config config) {
 
   own->service = std::make_unique<primary_agent_service>(own->parts);
   own->verification = std::make_unique<verification_service>(own->parts);
+  own->tables = std::make_unique<table_service>(own->parts);
   capture::capture_options capture;
   capture.real_time = used.real_time;
   UNDERSTUDY_ASSIGN_OR_RETURN(own->parts.capture, capture::capture_engine::start(capture));

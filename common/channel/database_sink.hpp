@@ -62,6 +62,12 @@ class database_sink {
   virtual absl::Status begin_heal(heal_way way, std::uint32_t page_size) = 0;
   virtual absl::Status end_heal(std::uint32_t database_pages, const sqlite::page_hash& hash_after) = 0;
 
+  // True: pages that are all zeros are not kept, and have the hash zero; a size costs nothing.
+  virtual bool sparse() const { return false; }
+
+  // The source was found to have the same image, so that nothing comes of it.
+  virtual absl::Status found_equal() { return absl::OkStatus(); }
+
   // When the source saw what is ended next, by its clock; told before end_transaction and end_heal. For who
   // keeps the past of a copy.
   virtual void captured_at(std::chrono::system_clock::time_point) {}

@@ -96,6 +96,9 @@ class database_source {
   // it, and delivered it to the subscriptions. False asks for such a look: come again in a few milliseconds.
   // A source that knows each commit as it happens always has.
   virtual bool looked_since([[maybe_unused]] std::chrono::steady_clock::time_point asked) { return true; }
+  // True: pages with the hash zero are all zeros, and they travel only where the receiver may have something
+  // else. Its receiver is a sparse sink.
+  virtual bool sparse() const { return false; }
   // From this very instant on: base() is the state, next() whatever commits after it. Fails unless `ready`.
   virtual absl::StatusOr<std::unique_ptr<source_subscription>> subscribe() = 0;
 };

@@ -125,7 +125,7 @@ absl::Status sink_session::want_heal(const std::string& reason) {
 absl::Status sink_session::check_size(std::uint32_t pages) const {
   const std::uint64_t present = sink_.state().database_pages;
   const std::uint64_t brought = part_bytes_ / page_size_;
-  if (pages <= present + brought + 1) return absl::OkStatus();
+  if (sink_.sparse() || pages <= present + brought + 1) return absl::OkStatus();
   return invalid(fmt::format("{} pages announced, {} present and {} received", pages, present, brought));
 }
 
@@ -317,6 +317,7 @@ absl::Status sink_session::on_in_step(const v1::InStep& in_step, moment) {
   if (state_ != state::comparing) return invalid("in step outside the comparison");
   const sink_state have = sink_.state();
   if (!have.exists) return invalid("in step with nothing");
+  UNDERSTUDY_RETURN_IF_ERROR(sink_.found_equal());
   page_size_ = have.page_size;
   ended_ = committed_ = in_step.transaction();
   ended_captured_at_ = {};  // when its last commit was seen nobody says again

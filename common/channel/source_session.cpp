@@ -33,6 +33,7 @@ constexpr milliseconds FIRST_PAUSE{100};  // before a second heal in a row; doub
 constexpr milliseconds LONGEST_PAUSE{10000};
 constexpr std::uint32_t LAST_PAGES = 256;  // left to read: from here on captured pages are sent, not marked
 constexpr int EVENTS_AT_ONCE = 256;  // marked between two parts, so that a busy source cannot starve them
+constexpr std::uint32_t HOLES_AT_ONCE = 16384;              // hashes looked at: 256 KiB
 constexpr std::chrono::steady_clock::time_point AT_ONCE{};  // a deadline that has passed
 
 sqlite::page_hash hash_of(const page_image& page) {
@@ -249,10 +250,22 @@ source_session::message_or source_session::wait_for_source(moment now) {
     return out;
   }
   if (heal_reason_.empty()) heal_reason_ = comparable ? "the copy differs" : "first copy";
-  comparison_.emplace(source_, pages_, comparable ? have_.pages() : 0, to_send_);
+  const std::uint32_t both = comparable ? std::min(have_.pages(), pages_) : 0;
+  comparison_.emplace(source_, pages_, both, to_send_);
+  if (source_.sparse()) skip_holes(both + 1);
   state_ = state::comparing;
   progress_.now = phase::comparing;
   return compare(now);
+}
+
+// What the receiver does not have and need not get.
+void source_session::skip_holes(std::uint32_t from) {
+  for (std::uint64_t first = from; first <= pages_; first += HOLES_AT_ONCE) {
+    const auto hashes = source_.hashes(static_cast<std::uint32_t>(first), HOLES_AT_ONCE);
+    for (std::size_t i = 0; i < hashes.size(); ++i) {
+      if (hashes[i] == sqlite::page_hash{}) to_send_.erase(static_cast<std::uint32_t>(first + i));
+    }
+  }
 }
 
 source_session::message_or source_session::take_event(bool mark_only, moment now) {
@@ -354,12 +367,19 @@ source_session::message source_session::read_part(moment now) {
     const auto expected = source_.hashes(number, 1);
     // Past the end now, never stored (the lock page), or as the source says: otherwise it is read again, or
     // the transaction that wrote it arrives.
-    const bool gone = expected.empty() || expected[0] == sqlite::page_hash{};
-    if (!gone && (!page.ok() || page->bytes.size() != page_size_ || hash_of(*page) != expected[0])) continue;
+    const bool hole = !expected.empty() && expected[0] == sqlite::page_hash{};
+    const bool zeros = hole && source_.sparse();  // the receiver may have something else there
+    const bool gone = expected.empty() || (hole && !zeros);
+    if (!gone && !zeros && (!page.ok() || page->bytes.size() != page_size_ || hash_of(*page) != expected[0]))
+      continue;
     to_send_.erase(number);
     if (gone) continue;
     part.add_page_numbers(number);
-    bytes += page->bytes;
+    if (zeros) {
+      bytes.append(page_size_, '\0');
+    } else {
+      bytes += page->bytes;
+    }
   }
   floor_ = std::max(floor_, source_.state().number);
   if (part.page_numbers().empty()) return std::nullopt;

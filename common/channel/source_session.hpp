@@ -84,6 +84,7 @@ class source_session {
   message_or heal(moment now);
   message_or stream(moment now);
   message restart(const std::string& reason, moment now);
+  void skip_holes(std::uint32_t from);
   message begin_heal(moment now);
   message end_heal();
   message heartbeat(moment now);

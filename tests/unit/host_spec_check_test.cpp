@@ -56,6 +56,19 @@ struct wrong {
   std::function<void(v1::ServerSpec&)> make;
 };
 
+TEST(host_spec_check, mode_configuration_needs_a_table) {
+  v1::ServerSpec spec = good();
+  spec.set_mode(v1::REPLICATION_MODE_CONFIGURATION);
+  EXPECT_THAT(fields(check(spec)), ElementsAre("server.mode"));
+  spec.mutable_databases(0)->add_configuration_tables("users");
+  EXPECT_THAT(fields(check(spec)), IsEmpty());
+  spec.mutable_databases(0)->add_configuration_tables("sqlite_sequence");
+  EXPECT_THAT(fields(check(spec)), ElementsAre("server.databases[0].configuration_tables"));
+  // Filled in from the agent's configuration later.
+  spec.clear_databases();
+  EXPECT_THAT(fields(check(spec)), IsEmpty());
+}
+
 TEST(host_spec_check, names_every_violation) {
   const std::vector<wrong> all = {
       {"server.name", [](auto& s) { s.set_name(""); }},

@@ -105,13 +105,14 @@ void protected_system::write_configurations() {
         "/etc/understudy/agent.toml",
         fmt::format("[server]\nname = \"{}\"\n\n"
                     "[security]\ninsecure = true   # a lab\n\n"
-                    "[[database]]\ncatalog = \"{}\"\npath = \"{}\"\n\n"
+                    "[[database]]\ncatalog = \"{}\"\npath = \"{}\"\nconfiguration_tables = {}\n\n"
                     "[[files]]\nbase = \"{}\"\n"
                     "include = [{{ subdirectory = \".\", types = [\"*\"], recursive = true }}]\n\n"
                     "[[application]]\nname = \"{}\"\nstart = {}\n{}{}"
                     "stop_grace = \"{}\"\n\n"
                     "[host]\naddress = \"10.78.0.9:7200\"\nboot_wait = \"{}\"\n",
-                    name, app.name, app.database, app.files, app.name, quoted_list(app.start),
+                    name, app.name, app.database, quoted_list(options_.configuration_tables), app.files,
+                    app.name, quoted_list(app.start),
                     app.check.empty() ? "" : "check = " + quoted_list(app.check) + "\n",
                     app.environment.empty() ? "" : "environment = " + quoted_list(app.environment) + "\n",
                     app.stop_grace, options_.boot_wait));
@@ -181,7 +182,7 @@ void protected_system::protect(const std::string& primary, const std::vector<std
                                         "--address",
                                         control_address(primary),
                                         "--mode",
-                                        "all",
+                                        options_.mode,
                                         "--replicate-now",
                                         "--set",
                                         "ping.interval=200ms",

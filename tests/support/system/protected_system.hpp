@@ -41,6 +41,8 @@ struct system_options {
   std::vector<std::string> primaries = {"primary"};
   protected_application application = counter_application();
   std::string boot_wait = "5s";
+  std::string mode = "all";
+  std::vector<std::string> configuration_tables = {};
 };
 
 struct ctl_result {
