@@ -1,8 +1,9 @@
 #pragma once
 
-// Watches a tree by inotify on a thread of its own and turns what it hears into hints. A directory is watched
-// first and read then, so that nothing made in between is missed. Lost events (overflow), a base that was
-// replaced, and the end of the kernel's watches all become "look at everything".
+// Watches a tree on a thread of its own and turns what it hears into hints. A directory is watched first and
+// read then, so that nothing made in between is missed. By inotify; where its watches have run out, by
+// fanotify if that is permitted, and by scans if not. Lost events (overflow) and a base that was replaced
+// become "look at everything".
 
 #include <atomic>
 #include <chrono>
@@ -24,11 +25,15 @@ struct tree_watcher_options {
   std::chrono::milliseconds created_delay{50};
   // When the kernel's watches have run out: "everything" this often.
   std::chrono::milliseconds scan_interval{5000};
-  int most_watches = 0;  // a limit below the kernel's; 0: none
+  int most_watches = 0;  // of inotify; a limit below the kernel's; 0: none
+  enum class watching { inotify_first, fanotify_first, inotify_only };
+  watching way = watching::inotify_first;
   // For tests. Called on the thread before events are read, and may stall it; true: they are lost, as when
   // the kernel's queue runs over.
   std::function<bool()> before_read{};
 };
+
+class watched_tree;
 
 class tree_watcher {
  public:
@@ -41,8 +46,9 @@ class tree_watcher {
   bool is_complete() const { return complete_; }
 
  private:
-  class watches;
   void run();
+  // Null: there is no base.
+  std::unique_ptr<watched_tree> begin();
 
   tree_watcher_options options_;
   std::shared_ptr<const selection_matcher> matcher_;

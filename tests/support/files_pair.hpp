@@ -123,6 +123,9 @@ class file_pair {
     std::filesystem::create_directories(base());
     source_options.what = everything_in(base());
     source_options.watcher = std::move(watcher);
+    // The same tests, watched in the other way.
+    if (std::getenv("UNDERSTUDY_TEST_FANOTIFY") != nullptr)
+      source_options.watcher.way = files::tree_watcher_options::watching::fanotify_first;
     sink_options = {.tree = copy(),
                     .beside = directory_->path(),
                     .name = "files-0",

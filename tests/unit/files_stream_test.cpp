@@ -307,6 +307,7 @@ TEST_F(file_stream, lost_events_are_found_by_looking) {
 
 TEST_F(file_stream, without_watches_scans_find_everything) {
   pair.source_options.watcher.most_watches = 2;
+  pair.source_options.watcher.way = files::tree_watcher_options::watching::inotify_only;
   pair.source_options.watcher.scan_interval = milliseconds{20};
   for (const char* path : {"a/1", "b/1", "c/1", "d/1"}) pair.write(path, "1");
   pair.connect();
@@ -404,6 +405,7 @@ TEST_F(file_stream, half_a_rename_is_waited_for_and_sends_no_content) {
 // Nobody ever tells: it is not waited for without end.
 TEST_F(file_stream, a_rename_that_no_event_tells_is_sent_all_the_same) {
   pair.source_options.watcher.most_watches = 1;
+  pair.source_options.watcher.way = files::tree_watcher_options::watching::inotify_only;
   pair.source_options.watcher.scan_interval = std::chrono::hours{1};
   pair.write("d/1", "one");
   pair.write("d/2", "two");
