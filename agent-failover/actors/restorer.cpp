@@ -11,6 +11,8 @@
 #include "agent-failover/history/restore.hpp"
 #include "agent-failover/history/time_text.hpp"
 #include "agent-failover/server/histories.hpp"
+#include "agent-failover/server/server_trash.hpp"
+#include "common/files/tree_path.hpp"
 #include "common/log/log.hpp"
 #include "common/os/file_system.hpp"
 #include "common/rpc/rpc_status.hpp"
@@ -42,6 +44,16 @@ absl::Status no_history(const std::string& server, const std::string& catalog, c
   return rpc::with_help(rpc::with_reason(absl::FailedPreconditionError(why), "NO_HISTORY",
                                          {{"server", server}, {"database", catalog}}),
                         fmt::format("understudyctl restore {} --list", server), "what can be restored");
+}
+
+absl::Status check_space(const std::string& directory, std::uint64_t bytes) {
+  boost::system::error_code error;
+  const auto space = boost::filesystem::space(directory, error);
+  const std::uint64_t spare = std::min<std::uint64_t>(most_spare, space.capacity / spare_share);
+  if (error || space.available >= bytes + spare) return absl::OkStatus();
+  return absl::ResourceExhaustedError(
+      fmt::format("{} has {} bytes free: {} are needed, and {} stay free for what else is on that disk",
+                  directory, space.available, bytes, spare));
 }
 
 }  // namespace
@@ -123,14 +135,7 @@ api::command_result restorer::restore(const api::restore_request& request) {
   const std::string which = in_words(*moment);
   api::command_result result;
   result.effect = fmt::format("{} is written to {} {} ({} bytes)", request.catalog, request.to, which, bytes);
-  boost::system::error_code error;
-  const auto space = boost::filesystem::space(to->directory, error);
-  const std::uint64_t spare = std::min<std::uint64_t>(most_spare, space.capacity / spare_share);
-  if (!error && space.available < bytes + spare) {
-    return refuse(absl::ResourceExhaustedError(
-        fmt::format("{} has {} bytes free: {} are needed, and {} stay free for what else is on that disk",
-                    to->directory, space.available, bytes, spare)));
-  }
+  if (absl::Status room = check_space(to->directory, bytes); !room.ok()) return refuse(std::move(room));
   if (request.dry_run) return result;
 
   const std::lock_guard lock(mutex_);
@@ -166,6 +171,24 @@ api::command_result restorer::restore(const api::restore_request& request) {
   });
   jobs_.push_back(std::move(one));
   return result;
+}
+
+absl::StatusOr<std::string> restorer::restore_file(const v1::ServerSpec& spec,
+                                                   const server::copy_layout& layout,
+                                                   const v1::RestoreDeletedFileRequest& request,
+                                                   const std::string& actor,
+                                                   const std::function<bool()>& go_on) {
+  UNDERSTUDY_ASSIGN_OR_RETURN(const target to, check_target(request.to()));
+  UNDERSTUDY_ASSIGN_OR_RETURN(auto found, server::find_deleted_file(fs_, layout, spec, request));
+  UNDERSTUDY_RETURN_IF_ERROR(check_space(to.directory, found.what.size));
+  std::string effect = fmt::format(
+      "{} of {}, deleted {}, is written to {} ({} bytes)", files::printable(found.what.path), found.base,
+      history::time_text(found.what.deleted_at), files::printable(request.to()), found.what.size);
+  if (request.dry_run()) return effect;
+  UNDERSTUDY_ASSIGN_OR_RETURN(const auto directory, fs_.open_root(to.directory));
+  UNDERSTUDY_RETURN_IF_ERROR(found.trash.copy(found.what, *directory, to.name, go_on));
+  log::info(spec.name(), "{}, asked for by {}", effect, actor);
+  return effect;
 }
 
 bool restorer::cancel(const std::string& operation) {

@@ -1,7 +1,8 @@
 #pragma once
 
-// Restores of past moments, each on a thread of its own, shown as operations. They read the past of a copy
-// and disturb neither it nor the actor that looks after it, so neither knows of them. Threads: any.
+// Restores of past moments, each on a thread of its own, shown as operations; and of deleted files. They read
+// the past of a copy and disturb neither it nor the actor that looks after it, so neither knows of them.
+// Threads: any.
 
 #include <atomic>
 #include <chrono>
@@ -22,8 +23,9 @@ namespace understudy::os {
 class file_system;
 }
 namespace understudy::server {
+class copy_layout;
 class histories;
-}
+}  // namespace understudy::server
 
 namespace understudy::actors {
 
@@ -36,6 +38,10 @@ class restorer {
   ~restorer();
 
   api::command_result restore(const api::restore_request& request);
+  // Writes a deleted file to `request.to`, at once, and says so, in words. `go_on` is asked now and then.
+  absl::StatusOr<std::string> restore_file(const v1::ServerSpec& spec, const server::copy_layout& layout,
+                                           const v1::RestoreDeletedFileRequest& request,
+                                           const std::string& actor, const std::function<bool()>& go_on);
   // Ends it, if it runs and is one of these.
   bool cancel(const std::string& operation);
 

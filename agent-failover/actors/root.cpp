@@ -23,6 +23,7 @@
 #include "agent-failover/policy/status.hpp"
 #include "agent-failover/policy/table.hpp"
 #include "agent-failover/server/histories.hpp"
+#include "agent-failover/server/server_trash.hpp"
 #include "agent-primary/capture/capture_engine.hpp"
 #include "common/actor/actor_config.hpp"
 #include "common/log/log.hpp"
@@ -262,12 +263,10 @@ absl::StatusOr<supervisor_actor> root::find(const std::string& name) const {
 }
 
 absl::StatusOr<std::vector<api::followed_database>> root::databases_of(const std::string& server) const {
-  std::lock_guard lock(mutex_);
-  const auto found = specs_.find(server);
-  if (found == specs_.end()) return api::no_such_server(server);
+  UNDERSTUDY_ASSIGN_OR_RETURN(const v1::ServerSpec spec, spec_of(server));
   std::vector<api::followed_database> databases;
   const auto past = parts_->past->find(server);
-  for (const auto& database : found->second.databases()) {
+  for (const auto& database : spec.databases()) {
     databases.push_back({database.catalog(), past != nullptr ? past->find(database.catalog()) : nullptr});
   }
   return databases;
@@ -417,15 +416,30 @@ bool root::cancel(const std::string& operation) {
   return parts_->restores->cancel(operation);
 }
 
+absl::StatusOr<v1::ServerSpec> root::spec_of(const std::string& name) const {
+  std::lock_guard lock(mutex_);
+  const auto found = specs_.find(name);
+  if (found == specs_.end()) return api::no_such_server(name);
+  return found->second;
+}
+
 absl::StatusOr<std::vector<v1::DatabaseHistory>> root::history(const std::string& server) {
-  v1::ServerSpec spec;
-  {
-    std::lock_guard lock(mutex_);
-    const auto found = specs_.find(server);
-    if (found == specs_.end()) return api::no_such_server(server);
-    spec = found->second;
-  }
+  UNDERSTUDY_ASSIGN_OR_RETURN(const v1::ServerSpec spec, spec_of(server));
   return parts_->past->list(spec);
+}
+
+absl::StatusOr<v1::ListDeletedFilesResponse> root::deleted_files(const v1::ListDeletedFilesRequest& request) {
+  UNDERSTUDY_ASSIGN_OR_RETURN(const v1::ServerSpec spec, spec_of(request.server()));
+  return server::list_deleted_files(os::posix_file_system(), server::copy_layout(options_.data_dir, spec),
+                                    spec, request);
+}
+
+absl::StatusOr<std::string> root::restore_deleted_file(const v1::RestoreDeletedFileRequest& request,
+                                                       const std::string& actor,
+                                                       const std::function<bool()>& go_on) {
+  UNDERSTUDY_ASSIGN_OR_RETURN(const v1::ServerSpec spec, spec_of(request.server()));
+  return parts_->restores->restore_file(spec, server::copy_layout(options_.data_dir, spec), request, actor,
+                                        go_on);
 }
 
 // Whose copy or state a path is in, in words.

@@ -37,6 +37,11 @@ class root final : public api::control {
   api::command_result restore(const api::restore_request& request) override;
   bool cancel(const std::string& operation) override;
   absl::StatusOr<std::vector<v1::DatabaseHistory>> history(const std::string& server) override;
+  absl::StatusOr<v1::ListDeletedFilesResponse> deleted_files(
+      const v1::ListDeletedFilesRequest& request) override;
+  absl::StatusOr<std::string> restore_deleted_file(const v1::RestoreDeletedFileRequest& request,
+                                                   const std::string& actor,
+                                                   const std::function<bool()>& go_on) override;
   absl::Status add_server(const v1::ServerSpec& spec) override;
   absl::Status update_server(const v1::ServerSpec& spec) override;
   absl::Status remove_server(const std::string& name, bool delete_copy) override;
@@ -58,6 +63,7 @@ class root final : public api::control {
   absl::Status open();
   void spawn(const v1::ServerSpec& spec, supervisor_beginning beginning);
   void end(const std::string& name);
+  absl::StatusOr<v1::ServerSpec> spec_of(const std::string& name) const;
   absl::StatusOr<supervisor_actor> find(const std::string& name) const;
   absl::StatusOr<policy::primary_state> machine_of(const std::string& name) const;
   absl::Status may_change(const std::string& name) const;

@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -71,6 +72,14 @@ class control {
   virtual bool cancel(const std::string& operation) = 0;
   // What of a server's databases can be restored.
   virtual absl::StatusOr<std::vector<v1::DatabaseHistory>> history(const std::string& server) = 0;
+  // What lies in the trash of a server's file trees.
+  virtual absl::StatusOr<v1::ListDeletedFilesResponse> deleted_files(
+      const v1::ListDeletedFilesRequest& request) = 0;
+  // Writes one of them to a file of this host and says so, in words. `actor`: who asks. `go_on` is asked now
+  // and then.
+  virtual absl::StatusOr<std::string> restore_deleted_file(const v1::RestoreDeletedFileRequest& request,
+                                                           const std::string& actor,
+                                                           const std::function<bool()>& go_on) = 0;
 
   virtual absl::Status add_server(const v1::ServerSpec& spec) = 0;
   virtual absl::Status update_server(const v1::ServerSpec& spec) = 0;

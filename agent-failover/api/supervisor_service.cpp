@@ -43,9 +43,6 @@ UNDERSTUDY_UNAVAILABLE(ExportConfiguration, "the declarative configuration",
                        "use `understudyctl server show -o json`")
 UNDERSTUDY_UNAVAILABLE(ApplyConfiguration, "the declarative configuration",
                        "use `understudyctl server add` and `set`")
-UNDERSTUDY_UNAVAILABLE(ListDeletedFiles, "the list of deleted files", "look into the trash beside the copy")
-UNDERSTUDY_UNAVAILABLE(RestoreDeletedFile, "restoring a deleted file",
-                       "copy it from the trash beside the copy")
 UNDERSTUDY_UNAVAILABLE(Initialize, "the operator password",
                        "keep the port on loopback or in a trusted network")
 UNDERSTUDY_UNAVAILABLE(Login, "login", "keep the port on loopback or in a trusted network")

@@ -56,14 +56,14 @@ class supervisor_service final : public v1::Supervisor::Service {
 
   UNDERSTUDY_CALL(ListHistory)
   UNDERSTUDY_CALL(RestoreDatabaseImage)
+  UNDERSTUDY_CALL(ListDeletedFiles)
+  UNDERSTUDY_CALL(RestoreDeletedFile)
 
   // Not part of this version; each says what to do instead.
   UNDERSTUDY_CALL(Rehearse)
   UNDERSTUDY_CALL(TestAlerts)
   UNDERSTUDY_CALL(ExportConfiguration)
   UNDERSTUDY_CALL(ApplyConfiguration)
-  UNDERSTUDY_CALL(ListDeletedFiles)
-  UNDERSTUDY_CALL(RestoreDeletedFile)
   UNDERSTUDY_CALL(Initialize)
   UNDERSTUDY_CALL(Login)
   UNDERSTUDY_CALL(ListUsers)

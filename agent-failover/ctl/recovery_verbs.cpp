@@ -1,10 +1,10 @@
-// restore NAME --database C --at TIME --to FILE, restore NAME --list, files NAME --deleted [--restore PATH]
+// restore NAME --database C --at TIME --to FILE, restore NAME --list, files NAME --deleted,
+// files NAME --restore PATH --to FILE
 
 #include <fmt/core.h>
 
 #include <CLI/App.hpp>
 #include <memory>
-#include <set>
 #include <tuple>
 
 #include "agent-failover/ctl/action.hpp"
@@ -28,6 +28,12 @@ struct restore_options {
   bool dry_run = false;
   bool wait = true;
 };
+
+absl::StatusOr<google::protobuf::Timestamp> timestamp_of(const std::string& text) {
+  UNDERSTUDY_ASSIGN_OR_RETURN(const auto at, parse_time(text, std::chrono::system_clock::now()));
+  const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(at.time_since_epoch()).count();
+  return google::protobuf::util::TimeUtil::MillisecondsToTimestamp(ms);
+}
 
 verb_result list_history(session& s, const std::string& server) {
   v1::ListHistoryRequest request;
@@ -65,9 +71,7 @@ verb_result restore(session& s, const restore_options& o) {
   if (!o.to.starts_with('/')) {
     return absl::InvalidArgumentError("--to is a file on the failover host: give its absolute path");
   }
-  UNDERSTUDY_ASSIGN_OR_RETURN(const auto at, parse_time(o.at, std::chrono::system_clock::now()));
-  const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(at.time_since_epoch()).count();
-  *request.mutable_at() = google::protobuf::util::TimeUtil::MillisecondsToTimestamp(ms);
+  UNDERSTUDY_ASSIGN_OR_RETURN(*request.mutable_at(), timestamp_of(o.at));
   request.set_dry_run(o.dry_run);
   UNDERSTUDY_ASSIGN_OR_RETURN(const auto answer, s.ask<v1::RestoreDatabaseImageResponse>(request));
   if (o.dry_run) return show(s, answer, answer.effect() + "\n");
@@ -78,56 +82,62 @@ verb_result restore(session& s, const restore_options& o) {
 struct files_options {
   std::string server;
   bool deleted = false;
+  std::string under;
+  std::uint32_t limit = 1000;
   std::string restore;
   std::string base;
+  std::string at;
+  std::string version;
+  std::string to;
+  bool dry_run = false;
 };
 
-absl::StatusOr<v1::ListDeletedFilesResponse> list_deleted(session& s, const std::string& server) {
+verb_result list_deleted(session& s, const files_options& o) {
   v1::ListDeletedFilesRequest request;
-  request.set_server(server);
-  return s.ask<v1::ListDeletedFilesResponse>(request);
-}
-
-// The base directory of the one deleted file of that path.
-absl::StatusOr<std::string> base_of(session& s, const files_options& o) {
-  UNDERSTUDY_ASSIGN_OR_RETURN(const auto listed, list_deleted(s, o.server));
-  std::set<std::string> bases;
+  request.set_server(o.server);
+  request.set_under(o.under);
+  request.set_base(o.base);
+  request.set_limit(o.limit);
+  UNDERSTUDY_ASSIGN_OR_RETURN(const auto listed, s.ask<v1::ListDeletedFilesResponse>(request));
+  text_table table{{"DELETED", "VERSION", "BASE", "PATH", "SIZE"}};
   for (const auto& file : listed.files()) {
-    if (file.path() == o.restore) bases.insert(file.base());
+    table.add_row({{time_text(file.deleted_at())},
+                   {file.version()},
+                   {file.base()},
+                   {file.path()},
+                   {file.symlink() ? "symlink" : bytes_text(file.size())}});
   }
-  if (bases.size() == 1) return *bases.begin();
-  if (bases.empty()) {
-    return with_hint(
-        absl::NotFoundError(fmt::format("there is no deleted file \"{}\" of {}", o.restore, o.server)),
-        fmt::format("see what there is: understudyctl files {} --deleted", o.server));
-  }
-  absl::Status status =
-      absl::InvalidArgumentError(fmt::format("\"{}\" was deleted in more than one place", o.restore));
-  for (const auto& base : bases) status = with_hint(status, fmt::format("--base {}", base));
-  return status;
+  const auto how = view_of(s);
+  const auto code = show(s, listed, table.text(how.width, how.colored));
+  if (listed.more()) s.screen().err("there are more: see --under and --limit\n");
+  return code;
 }
 
-verb_result files(session& s, const files_options& o) {
-  if (o.restore.empty()) {
-    UNDERSTUDY_ASSIGN_OR_RETURN(const auto listed, list_deleted(s, o.server));
-    text_table table{{"DELETED", "BASE", "PATH", "SIZE"}};
-    for (const auto& file : listed.files()) {
-      table.add_row(
-          {{time_text(file.deleted_at())}, {file.base()}, {file.path()}, {bytes_text(file.size())}});
-    }
-    const auto how = view_of(s);
-    return show(s, listed, table.text(how.width, how.colored));
+verb_result restore_deleted(session& s, const files_options& o) {
+  if (!o.to.starts_with('/')) {
+    return absl::InvalidArgumentError(o.to.empty()
+                                          ? "--to is missing: say the file to write, on the failover host"
+                                          : "--to is a file on the failover host: give its absolute path");
   }
   v1::RestoreDeletedFileRequest request;
   request.set_server(o.server);
   request.set_path(o.restore);
   request.set_base(o.base);
-  if (o.base.empty()) {
-    UNDERSTUDY_ASSIGN_OR_RETURN(*request.mutable_base(), base_of(s, o));
+  request.set_version(o.version);
+  request.set_to(o.to);
+  request.set_dry_run(o.dry_run);
+  if (!o.at.empty()) {
+    UNDERSTUDY_ASSIGN_OR_RETURN(*request.mutable_at(), timestamp_of(o.at));
   }
   UNDERSTUDY_ASSIGN_OR_RETURN(const auto answer,
                               s.ask<v1::RestoreDeletedFileResponse>(request, session::LONG_PATIENCE));
   return show(s, answer, answer.effect() + "\n");
+}
+
+verb_result files(session& s, const files_options& o) {
+  if (!o.restore.empty()) return restore_deleted(s, o);
+  if (o.deleted) return list_deleted(s, o);
+  return absl::InvalidArgumentError("say --deleted, to list what was deleted, or --restore PATH --to FILE");
 }
 
 }  // namespace
@@ -146,11 +156,21 @@ void add_recovery_verbs(CLI::App& root, session& s) {
   on(verb, s, [&s, o] { return restore(s, *o); });
 
   auto f = std::make_shared<files_options>();
-  auto* files_verb = root.add_subcommand("files", "deleted and replaced files that are still kept");
+  auto* files_verb = root.add_subcommand("files", "deleted files that are still kept");
   add_server_name(files_verb, &f->server);
-  files_verb->add_flag("--deleted", f->deleted, "list them")->required();
-  files_verb->add_option("--restore", f->restore, "write this one back to the primary");
-  files_verb->add_option("--base", f->base, "its base directory, when the path alone does not tell");
+  files_verb->add_flag("--deleted", f->deleted, "list them");
+  files_verb->add_option("--under", f->under, "only this path and what is below it");
+  files_verb->add_option("-n,--limit", f->limit, "at most so many")->capture_default_str();
+  auto* path =
+      files_verb->add_option("--restore", f->restore, "write this one to a file on the failover host");
+  files_verb->add_option("--to", f->to, "the file to write, an absolute path on the failover host")
+      ->needs(path);
+  files_verb
+      ->add_option("--at", f->at, "as it was then: the version deleted first after that; else the last one")
+      ->needs(path);
+  files_verb->add_option("--which", f->version, "this version, as listed")->needs(path);
+  files_verb->add_flag("--dry-run", f->dry_run, "check and say what would be written")->needs(path);
+  files_verb->add_option("--base", f->base, "of this base directory only");
   on(files_verb, s, [&s, f] { return files(s, *f); });
 }
 

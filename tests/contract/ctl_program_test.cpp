@@ -359,6 +359,44 @@ TEST_F(ctl_program, restore_lists_says_what_it_would_do_and_what_is_missing) {
   EXPECT_EQ(dry.out, "c to /x.db not yet\n");
 }
 
+TEST_F(ctl_program, files_lists_what_was_deleted_and_restores_it_to_a_file) {
+  host_.on("ListDeletedFiles", [](const std::string& bytes) {
+    v1::ListDeletedFilesRequest asked;
+    asked.ParseFromString(bytes);
+    v1::ListDeletedFilesResponse said;
+    auto* one = said.add_files();
+    one->set_path(asked.under() + "/one\ntwo\xff");
+    one->set_base("/srv/vm");
+    one->set_version("29388543.1");
+    one->set_size(3 << 20);
+    said.set_more(true);
+    return fake_supervisor::answer{{said.SerializeAsString()}, {}, false};
+  });
+  const auto listed = run({"files", "a", "--deleted", "--under", "d"});
+  EXPECT_EQ(listed.code, 0) << listed.err;
+  for (const char* word : {"d/one?two", "/srv/vm", "29388543.1", "3.0 MiB"})
+    EXPECT_NE(listed.out.find(word), std::string::npos) << listed.out;
+  EXPECT_NE(listed.err.find("there are more"), std::string::npos) << listed.err;
+  EXPECT_TRUE(is_json(run({"files", "a", "--deleted", "-o", "json"}).out));
+
+  EXPECT_EQ(run({"files", "a"}).code, 2);
+  EXPECT_EQ(run({"files", "a", "--restore", "d/x"}).code, 2);
+  EXPECT_EQ(run({"files", "a", "--restore", "d/x", "--to", "relative"}).code, 2);
+  EXPECT_EQ(run({"files", "a", "--restore", "d/x", "--to", "/x", "--at", "whenever"}).code, 2);
+
+  host_.on("RestoreDeletedFile", [](const std::string& bytes) {
+    v1::RestoreDeletedFileRequest asked;
+    asked.ParseFromString(bytes);
+    v1::RestoreDeletedFileResponse said;
+    said.set_effect(asked.path() + " " + asked.version() + " to " + asked.to() +
+                    (asked.has_at() ? " at" : "") + (asked.dry_run() ? " not yet" : ""));
+    return fake_supervisor::answer{{said.SerializeAsString()}, {}, false};
+  });
+  EXPECT_EQ(run({"files", "a", "--restore", "d/x", "--to", "/x", "--which", "7.1"}).out, "d/x 7.1 to /x\n");
+  EXPECT_EQ(run({"files", "a", "--restore", "d/x", "--to", "/x", "--at", "10m ago", "--dry-run"}).out,
+            "d/x  to /x at not yet\n");
+}
+
 TEST_F(ctl_program, status_watch_is_ndjson_and_ends_130_on_sigint) {
   v1::WatchResponse first;
   first.mutable_server()->set_name("a");

@@ -10,6 +10,7 @@
 #include <array>
 #include <atomic>
 
+#include "agent-failover/replica/tree/deleted_files.hpp"
 #include "tests/support/files_pair.hpp"
 #include "tests/support/wait.hpp"
 
@@ -358,12 +359,16 @@ TEST_F(file_stream, what_is_deleted_lies_in_the_trash) {
   pair.expect_same();
   fs::remove_all(pair.at("d"));
   follow_until_same();
-  std::vector<files::deleted_entry> deleted;
-  ASSERT_TRUE(pair.sink->trash()
-                  .list([&](const files::deleted_entry& e) {
-                    deleted.push_back(e);
-                    return true;
-                  })
+  std::vector<files::deleted_file> deleted;
+  auto trash = files::deleted_files::open(os::posix_file_system(), pair.sink_options.tree,
+                                          pair.sink_options.beside, pair.sink_options.name);
+  ASSERT_TRUE(trash.ok()) << trash.status();
+  ASSERT_TRUE(trash
+                  ->list("",
+                         [&](files::deleted_file&& file) {
+                           deleted.push_back(std::move(file));
+                           return true;
+                         })
                   .ok());
   ASSERT_EQ(deleted.size(), 1U);
   EXPECT_EQ(deleted[0].path, "d/voicemail");

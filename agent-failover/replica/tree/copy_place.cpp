@@ -30,7 +30,7 @@ absl::Status open_area(copy_place& place, const tree_sink_options& options) {
   UNDERSTUDY_RETURN_IF_ERROR(os::make_directories(*place.fs, options.beside));
   UNDERSTUDY_ASSIGN_OR_RETURN(auto beside, place.fs->open_root(options.beside));
   std::string staging_path = join(reserved_name, options.name);
-  std::string trash_path = join(".understudy-trash", options.name);
+  std::string trash_path = trash_beside(options.name);
   UNDERSTUDY_ASSIGN_OR_RETURN(place.area, open_or_make_directory(*beside, reserved_name, 0700));
   UNDERSTUDY_ASSIGN_OR_RETURN(const dev_t here, device_of(*beside, reserved_name));
   UNDERSTUDY_ASSIGN_OR_RETURN(const dev_t there, device_of(*place.parent, place.tree_name));
@@ -41,7 +41,7 @@ absl::Status open_area(copy_place& place, const tree_sink_options& options) {
     UNDERSTUDY_ASSIGN_OR_RETURN(place.holder, place.fs->open_root(options.tree));
     place.holder_path = options.tree;
     staging_path = join(reserved_name, "staging");
-    trash_path = join(reserved_name, "trash");
+    trash_path = trash_inside();
   }
   UNDERSTUDY_ASSIGN_OR_RETURN(auto where, open_or_make_directory(*place.holder, staging_path, 0700));
   UNDERSTUDY_ASSIGN_OR_RETURN(place.staging, staging::open(std::move(where)));

@@ -19,56 +19,70 @@ std::int64_t minute_of(std::chrono::system_clock::time_point now) {
   return std::chrono::duration_cast<std::chrono::minutes>(now.time_since_epoch()).count();
 }
 
-// Every file and symlink below `top` of `where`, with its path below `top`.
+}  // namespace
+
+std::string trash_beside(std::string_view name) {
+  return join(".understudy-trash", name);
+}
+
+std::string trash_inside() {
+  return join(reserved_name, "trash");
+}
+
 absl::Status each_file(os::directory& where, const std::string& top,
-                       const std::function<bool(const std::string& path, const struct ::stat&)>& visit) {
+                       const std::function<bool(std::string&& path, const struct ::stat&)>& visit) {
   std::vector<std::string> pending{top};
-  while (!pending.empty()) {
+  bool go_on = true;
+  while (!pending.empty() && go_on) {
     const std::string here = std::move(pending.back());
     pending.pop_back();
-    UNDERSTUDY_ASSIGN_OR_RETURN(const auto directory, where.open_directory(here));
-    bool go_on = true;
-    UNDERSTUDY_RETURN_IF_ERROR(directory->list([&](const os::directory_entry& found) {
+    const auto directory = where.open_directory(here);
+    if (is_absent(directory.status())) continue;
+    if (!directory.ok()) return directory.status();
+    UNDERSTUDY_RETURN_IF_ERROR((*directory)->list([&](const os::directory_entry& found) {
       std::string path = join(here, found.name);
       if (found.type == S_IFDIR) {
         pending.push_back(std::move(path));
         return true;
       }
-      const absl::StatusOr<struct ::stat> status = directory->status(found.name);
-      if (status.ok()) go_on = visit(path.substr(top.size() + 1), *status);
+      const absl::StatusOr<struct ::stat> status = (*directory)->status(found.name);
+      if (status.ok()) go_on = visit(std::move(path), *status);
       return go_on;
     }));
-    if (!go_on) break;
   }
   return absl::OkStatus();
 }
 
-}  // namespace
+absl::StatusOr<std::vector<trash_generation>> trash_generations(os::directory& where) {
+  std::vector<trash_generation> all;
+  UNDERSTUDY_RETURN_IF_ERROR(where.list([&](const os::directory_entry& found) {
+    trash_generation one{.name = found.name};
+    const char* const end = one.name.data() + one.name.size();
+    auto [at, error] = std::from_chars(one.name.data(), end, one.minute);
+    if (error != std::errc{} || at == one.name.data()) return true;  // not ours
+    if (at != end && *at == '.') std::from_chars(at + 1, end, one.number);
+    all.push_back(std::move(one));
+    return true;
+  }));
+  std::sort(all.begin(), all.end(), [](const trash_generation& a, const trash_generation& b) {
+    return std::pair(a.minute, a.number) < std::pair(b.minute, b.number);
+  });
+  return all;
+}
 
 absl::StatusOr<std::unique_ptr<trash>> trash::open(std::unique_ptr<os::directory> where,
                                                    trash_limits limits) {
   std::unique_ptr<trash> opened(new trash(std::move(where), limits));
-  std::vector<std::string> names;
-  UNDERSTUDY_RETURN_IF_ERROR(opened->where_->list([&](const os::directory_entry& found) {
-    names.push_back(found.name);
-    return true;
-  }));
-  for (const std::string& name : names) {
-    generation found{.name = name, .minute = 0, .bytes = 0};
-    const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), found.minute);
-    if (error != std::errc{} || end == name.data()) continue;  // not ours
+  UNDERSTUDY_ASSIGN_OR_RETURN(auto found, trash_generations(*opened->where_));
+  for (trash_generation& one : found) {
     UNDERSTUDY_RETURN_IF_ERROR(
-        each_file(*opened->where_, name, [&](const std::string&, const struct ::stat& status) {
-          found.bytes += static_cast<std::uint64_t>(status.st_size);
+        each_file(*opened->where_, one.name, [&](std::string&&, const struct ::stat& status) {
+          one.bytes += static_cast<std::uint64_t>(status.st_size);
           return true;
         }));
-    opened->bytes_ += found.bytes;
-    opened->generations_.push_back(std::move(found));
+    opened->bytes_ += one.bytes;
+    opened->generations_.push_back(std::move(one));
   }
-  std::sort(opened->generations_.begin(), opened->generations_.end(),
-            [](const generation& a, const generation& b) {
-              return std::pair(a.minute, a.name) < std::pair(b.minute, b.name);
-            });
   return opened;
 }
 
@@ -78,7 +92,7 @@ absl::Status trash::begin_generation(std::int64_t minute) {
     const absl::Status made = where_->make_directory(name, 0700);
     if (absl::IsAlreadyExists(made)) continue;
     UNDERSTUDY_RETURN_IF_ERROR(made);
-    generations_.push_back({.name = std::move(name), .minute = minute, .bytes = 0});
+    generations_.push_back({.name = std::move(name), .minute = minute, .number = n});
     return absl::OkStatus();
   }
 }
@@ -117,37 +131,6 @@ absl::Status trash::prune(std::chrono::system_clock::time_point now) {
   const std::int64_t oldest_minute = minute_of(now - limits_.age);
   while (!generations_.empty() && (bytes_ > limits_.bytes || generations_.front().minute < oldest_minute)) {
     UNDERSTUDY_RETURN_IF_ERROR(drop_oldest());
-  }
-  return absl::OkStatus();
-}
-
-absl::Status trash::list(const std::function<bool(const deleted_entry&)>& visit) const {
-  bool go_on = true;
-  for (auto g = generations_.rbegin(); g != generations_.rend() && go_on; ++g) {
-    UNDERSTUDY_RETURN_IF_ERROR(
-        each_file(*where_, g->name, [&](const std::string& path, const struct ::stat& status) {
-          go_on =
-              visit({.id = join(g->name, path),
-                     .path = path,
-                     .size = static_cast<std::uint64_t>(status.st_size),
-                     .deleted_at = std::chrono::system_clock::time_point(std::chrono::minutes(g->minute))});
-          return go_on;
-        }));
-  }
-  return absl::OkStatus();
-}
-
-absl::Status trash::restore(std::string_view id, os::directory& tree, std::string_view path) {
-  UNDERSTUDY_ASSIGN_OR_RETURN(const struct ::stat status, where_->status(id));
-  if (const std::string_view parent = parent_of(path); !parent.empty()) {
-    UNDERSTUDY_RETURN_IF_ERROR(open_or_make_directory(tree, parent, 0755).status());
-  }
-  UNDERSTUDY_RETURN_IF_ERROR(where_->rename(id, tree, path, os::rename_mode::no_replace));
-  const std::uint64_t size = static_cast<std::uint64_t>(status.st_size);
-  for (generation& g : generations_) {
-    if (!is_below(id, g.name)) continue;
-    g.bytes -= std::min(g.bytes, size);
-    bytes_ -= std::min(bytes_, size);
   }
   return absl::OkStatus();
 }

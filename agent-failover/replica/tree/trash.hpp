@@ -11,6 +11,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -23,12 +24,24 @@ struct trash_limits {
   std::chrono::seconds age = std::chrono::hours{7 * 24};
 };
 
-struct deleted_entry {
-  std::string id;    // names it for restore(): unique in the trash
-  std::string path;  // where it was in the tree
-  std::uint64_t size = 0;
-  std::chrono::system_clock::time_point deleted_at;  // to the minute
+// Where a tree's trash lies: in the directory beside the tree or, on another filesystem, in the tree.
+std::string trash_beside(std::string_view name);
+std::string trash_inside();
+
+// A directory of the trash, with what was deleted in one minute.
+struct trash_generation {
+  std::string name;         // minute since 1970, and a number where one minute needs more
+  std::int64_t minute = 0;  // since 1970
+  int number = 0;
+  std::uint64_t bytes = 0;
 };
+
+// Those that are there, the oldest first, without their bytes.
+absl::StatusOr<std::vector<trash_generation>> trash_generations(os::directory& where);
+// Every file and symlink below the directory `top` of `where`, with its path in `where`. What goes away
+// meanwhile is left out. `visit` returns false to stop.
+absl::Status each_file(os::directory& where, const std::string& top,
+                       const std::function<bool(std::string&& path, const struct ::stat&)>& visit);
 
 class trash {
  public:
@@ -41,18 +54,9 @@ class trash {
                     std::chrono::system_clock::time_point now);
   // Removes what is over the limits.
   absl::Status prune(std::chrono::system_clock::time_point now);
-  // Files and symlinks, newest minute first. `visit` returns false to stop.
-  absl::Status list(const std::function<bool(const deleted_entry&)>& visit) const;
-  // Moves a file to `path`, which must be free, in a tree of the same filesystem.
-  absl::Status restore(std::string_view id, os::directory& tree, std::string_view path);
   std::uint64_t bytes() const { return bytes_; }
 
  private:
-  struct generation {
-    std::string name;  // minute since 1970, and a number where one minute needs more
-    std::int64_t minute = 0;
-    std::uint64_t bytes = 0;
-  };
   trash(std::unique_ptr<os::directory> where, trash_limits limits)
       : where_(std::move(where)), limits_(limits) {}
   absl::Status drop_oldest();
@@ -60,7 +64,7 @@ class trash {
 
   std::unique_ptr<os::directory> where_;
   trash_limits limits_;
-  std::deque<generation> generations_;  // oldest first
+  std::deque<trash_generation> generations_;  // oldest first
   std::uint64_t bytes_ = 0;
 };
 
