@@ -105,6 +105,21 @@ TEST_F(files_deleted, are_listed_newest_first_with_every_version) {
   EXPECT_EQ(all.back(), "100 d/a 1");
 }
 
+TEST_F(files_deleted, are_bounded_in_number_too) {
+  constexpr std::size_t most = (1 << 20) / 4096;
+  for (int n = 0; n < 1000; ++n) remove("lock", "", 100);  // one path, again and again in one minute
+  EXPECT_LE(list().size(), most / 2);
+  EXPECT_GT(list().size(), most / 4);
+  const std::uint64_t kept = trash_->bytes();
+  EXPECT_LE(kept, std::uint64_t{1} << 20);
+  write("d/e/f/a", "1");
+  take("d", files::kept_bytes(0) * 4, 101);
+  const std::uint64_t both = trash_->bytes();
+  trash_ =
+      *files::trash::open(root("/beside/.understudy-trash/files-0"), {.bytes = 1 << 20, .age = minutes(60)});
+  EXPECT_EQ(trash_->bytes(), both) << "counted alike after a restart";
+}
+
 TEST_F(files_deleted, are_listed_below_a_path) {
   write("d/e/a", "1");
   write("d/e/b", "1");

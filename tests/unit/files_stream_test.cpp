@@ -353,6 +353,16 @@ TEST_F(file_stream, databases_that_appear_later_never_travel) {
   EXPECT_FALSE(fs::exists(pair.copy() + "/more/a.db"));
 }
 
+TEST_F(file_stream, what_is_too_old_leaves_the_trash_though_nothing_is_deleted) {
+  const std::string trash = pair.directory_->path() + "/.understudy-trash/files-0/";
+  fs::create_directories(trash + "29000000");  // a minute of 2025
+  std::ofstream(trash + "29000000/old") << "x";
+  pair.write("a", "1");
+  pair.connect();
+  pair.expect_same();
+  EXPECT_FALSE(fs::exists(trash + "29000000"));
+}
+
 TEST_F(file_stream, what_is_deleted_lies_in_the_trash) {
   pair.write("d/voicemail", "hello");
   pair.connect();

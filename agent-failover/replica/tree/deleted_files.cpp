@@ -77,7 +77,7 @@ absl::Status deleted_files::list(std::string_view under, const std::function<boo
       const auto status = place->status(top);
       if (!status.ok()) continue;  // gone, or not of this path
       if (S_ISDIR(status->st_mode)) {
-        UNDERSTUDY_RETURN_IF_ERROR(each_file(*place, top, take));
+        UNDERSTUDY_RETURN_IF_ERROR(each_entry(*place, top, take));
       } else if (!under.empty()) {
         take(std::move(top), *status);
       }

@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <chrono>
 #include <unordered_map>
 #include <utility>
 
@@ -65,6 +66,13 @@ absl::Status file_tree_sink::remember(epoch_ns in_step_until, std::string root) 
   UNDERSTUDY_RETURN_IF_ERROR(store_memory(*place_->area, place_->memory_file, next));
   memory_ = std::move(next);
   return absl::OkStatus();
+}
+
+void file_tree_sink::in_step(epoch_ns until) {
+  recent_.in_step(until);
+  place_->staging->drop_cut_uploads();
+  // What is too old goes also where nothing is deleted any more. A failure meets the next deletion again.
+  (void)place_->trash->prune(std::chrono::system_clock::now());
 }
 
 absl::Status file_tree_sink::forget() {

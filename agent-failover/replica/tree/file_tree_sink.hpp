@@ -42,10 +42,7 @@ class file_tree_sink final : public tree_sink {
 
   const sink_memory& memory() const override { return memory_; }
   absl::Status remember(epoch_ns in_step_until, std::string root) override;
-  void in_step(epoch_ns until) override {
-    recent_.in_step(until);
-    place_->staging->drop_cut_uploads();
-  }
+  void in_step(epoch_ns until) override;
   // Before anybody else may write to the copy (a takeover, a restore from the trash): from then on nothing
   // that a source knows of this copy holds, and the next stream compares contents wherever there is a doubt.
   // What the copy had of its source until then is kept as the frozen base.

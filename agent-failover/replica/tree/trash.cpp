@@ -15,11 +15,17 @@
 namespace understudy::files {
 namespace {
 
+constexpr std::uint64_t smallest_kept = 4096;  // bytes: a block of most filesystems, and an inode
+
 std::int64_t minute_of(std::chrono::system_clock::time_point now) {
   return std::chrono::duration_cast<std::chrono::minutes>(now.time_since_epoch()).count();
 }
 
 }  // namespace
+
+std::uint64_t kept_bytes(std::uint64_t size) {
+  return std::max(size, smallest_kept);
+}
 
 std::string trash_beside(std::string_view name) {
   return join(".understudy-trash", name);
@@ -29,8 +35,8 @@ std::string trash_inside() {
   return join(reserved_name, "trash");
 }
 
-absl::Status each_file(os::directory& where, const std::string& top,
-                       const std::function<bool(std::string&& path, const struct ::stat&)>& visit) {
+absl::Status each_entry(os::directory& where, const std::string& top,
+                        const std::function<bool(std::string&& path, const struct ::stat&)>& visit) {
   std::vector<std::string> pending{top};
   bool go_on = true;
   while (!pending.empty() && go_on) {
@@ -41,10 +47,7 @@ absl::Status each_file(os::directory& where, const std::string& top,
     if (!directory.ok()) return directory.status();
     UNDERSTUDY_RETURN_IF_ERROR((*directory)->list([&](const os::directory_entry& found) {
       std::string path = join(here, found.name);
-      if (found.type == S_IFDIR) {
-        pending.push_back(std::move(path));
-        return true;
-      }
+      if (found.type == S_IFDIR) pending.push_back(path);
       const absl::StatusOr<struct ::stat> status = (*directory)->status(found.name);
       if (status.ok()) go_on = visit(std::move(path), *status);
       return go_on;
@@ -75,9 +78,10 @@ absl::StatusOr<std::unique_ptr<trash>> trash::open(std::unique_ptr<os::directory
   std::unique_ptr<trash> opened(new trash(std::move(where), limits));
   UNDERSTUDY_ASSIGN_OR_RETURN(auto found, trash_generations(*opened->where_));
   for (trash_generation& one : found) {
+    one.bytes = smallest_kept;
     UNDERSTUDY_RETURN_IF_ERROR(
-        each_file(*opened->where_, one.name, [&](std::string&&, const struct ::stat& status) {
-          one.bytes += static_cast<std::uint64_t>(status.st_size);
+        each_entry(*opened->where_, one.name, [&](std::string&&, const struct ::stat& status) {
+          one.bytes += kept_bytes(S_ISDIR(status.st_mode) ? 0 : static_cast<std::uint64_t>(status.st_size));
           return true;
         }));
     opened->bytes_ += one.bytes;
@@ -92,14 +96,16 @@ absl::Status trash::begin_generation(std::int64_t minute) {
     const absl::Status made = where_->make_directory(name, 0700);
     if (absl::IsAlreadyExists(made)) continue;
     UNDERSTUDY_RETURN_IF_ERROR(made);
-    generations_.push_back({.name = std::move(name), .minute = minute, .number = n});
+    generations_.push_back({.name = std::move(name), .minute = minute, .number = n, .bytes = smallest_kept});
+    bytes_ += smallest_kept;
     return absl::OkStatus();
   }
 }
 
 absl::Status trash::take(os::directory& tree, std::string_view path, std::uint64_t bytes,
                          std::chrono::system_clock::time_point now) {
-  if (bytes > limits_.bytes || limits_.bytes == 0) return remove_tree(tree, path);
+  bytes = kept_bytes(bytes);
+  if (bytes > limits_.bytes) return remove_tree(tree, path);
   const std::int64_t minute = minute_of(now);
   if (generations_.empty() || generations_.back().minute != minute) {
     UNDERSTUDY_RETURN_IF_ERROR(begin_generation(minute));

@@ -1,8 +1,8 @@
 #pragma once
 
 // Deleted entries, kept for a while beside a tree: a directory per minute, in it the entries under their old
-// paths. Bounded by bytes and by age; the oldest minutes go first. What alone is larger than the bound is not
-// kept. Used by one thread.
+// paths. Bounded by bytes, and so in number too, and by age; the oldest minutes go first. What alone is
+// larger than the bound is not kept. Used by one thread.
 
 #include <chrono>
 #include <cstdint>
@@ -24,6 +24,9 @@ struct trash_limits {
   std::chrono::seconds age = std::chrono::hours{7 * 24};
 };
 
+// What an entry of this size counts for: a block of the disk at least, also when it is empty.
+std::uint64_t kept_bytes(std::uint64_t size);
+
 // Where a tree's trash lies: in the directory beside the tree or, on another filesystem, in the tree.
 std::string trash_beside(std::string_view name);
 std::string trash_inside();
@@ -38,10 +41,10 @@ struct trash_generation {
 
 // Those that are there, the oldest first, without their bytes.
 absl::StatusOr<std::vector<trash_generation>> trash_generations(os::directory& where);
-// Every file and symlink below the directory `top` of `where`, with its path in `where`. What goes away
-// meanwhile is left out. `visit` returns false to stop.
-absl::Status each_file(os::directory& where, const std::string& top,
-                       const std::function<bool(std::string&& path, const struct ::stat&)>& visit);
+// Everything below the directory `top` of `where`, with its path in `where`. What goes away meanwhile is left
+// out. `visit` returns false to stop.
+absl::Status each_entry(os::directory& where, const std::string& top,
+                        const std::function<bool(std::string&& path, const struct ::stat&)>& visit);
 
 class trash {
  public:
@@ -49,7 +52,7 @@ class trash {
   static absl::StatusOr<std::unique_ptr<trash>> open(std::unique_ptr<os::directory> where,
                                                      trash_limits limits);
 
-  // Moves an entry of the tree, with all below it, here; `bytes` is the sum of its files.
+  // Moves an entry of the tree, with all below it, here; `bytes`: the kept_bytes() of it and all that.
   absl::Status take(os::directory& tree, std::string_view path, std::uint64_t bytes,
                     std::chrono::system_clock::time_point now);
   // Removes what is over the limits.

@@ -150,16 +150,15 @@ absl::Status tree_batch::take_away(std::string_view path) {
   UNDERSTUDY_ASSIGN_OR_RETURN(const struct ::stat status, place_.tree->status(path));
   // A file with other names is not lost with this one; in the trash the name would count as a link of it.
   if (S_ISREG(status.st_mode) && status.st_nlink > 1) return place_.tree->remove_file(path);
-  std::uint64_t bytes = static_cast<std::uint64_t>(status.st_size);
+  std::uint64_t bytes = kept_bytes(S_ISDIR(status.st_mode) ? 0 : static_cast<std::uint64_t>(status.st_size));
   if (S_ISDIR(status.st_mode)) {
-    bytes = 0;
     std::map<ino_t, std::vector<std::string>> linked;
     std::map<ino_t, nlink_t> names;
     tree_reader reader(*place_.tree, *place_.matcher, false);
     reader.walk(
         path,
         [&](observation&& found) {
-          bytes += found.what.size;
+          bytes += kept_bytes(found.what.size);
           if (found.names > 1) {
             linked[found.inode].push_back(found.what.path);
             names[found.inode] = found.names;
