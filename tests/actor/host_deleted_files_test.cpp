@@ -24,7 +24,8 @@ using testing::HasSubstr;
 class host_deleted_files : public ::testing::Test {
  protected:
   void SetUp() override {
-    auto started = actors::root::start({.data_dir = directory_.path() + "/data", .host_name = "b"});
+    auto started =
+        actors::root::start({.data_dir = directory_.path() + "/data", .host_name = "b", .host_address = ""});
     ASSERT_TRUE(started.ok()) << message_of(started.status());
     daemon_ = *std::move(started);
     v1::ServerSpec spec;
