@@ -208,7 +208,7 @@ TEST_F(files_deleted, what_goes_away_meanwhile_is_not_found_and_leaves_nothing) 
 }
 
 TEST_F(files_deleted, a_copy_that_is_given_up_leaves_nothing) {
-  remove("a", std::string(1 << 20, 'x'), 100);
+  remove("a", std::string(1'000'000, 'x'), 100);
   auto trash = look();
   const auto found = trash.find("a", {});
   ASSERT_TRUE(found.ok());

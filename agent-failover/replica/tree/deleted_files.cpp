@@ -73,7 +73,7 @@ absl::Status deleted_files::list(std::string_view under, const std::function<boo
         if (is_kept(status)) go_on = visit(file_of(*from, path.substr(from->name.size() + 1), status));
         return go_on;
       };
-      std::string top = join(from->name, under);
+      std::string top = under.empty() ? from->name : join(from->name, under);
       const auto status = place->status(top);
       if (!status.ok()) continue;  // gone, or not of this path
       if (S_ISDIR(status->st_mode)) {
