@@ -108,7 +108,8 @@ int main(int argc, char** argv) {
   api::supervisor_service supervisor(**daemon, (*daemon)->board());
   auto gate = api::make_gate_service(**daemon);
   auto change_feed = api::make_change_feed_service(
-      [&daemon = **daemon](const std::string& name) { return daemon.databases_of(name); });
+      [&daemon = **daemon](const std::string& name) { return daemon.databases_of(name); },
+      [&daemon = **daemon](const std::string& name) { return daemon.files_of(name); });
   auto enrollment = api::make_enrollment_service();
   auto server =
       rpc::rpc_server::start({.listen = config->grpc_listen,

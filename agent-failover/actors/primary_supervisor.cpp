@@ -112,6 +112,7 @@ void supervisor::start(supervisor_actor::pointer self, const supervisor_surround
                                  .capture = around_->capture,
                                  .agent = *link_,
                                  .past = around_->past,
+                                 .feeds = around_->feeds,
                                  .data_dir = around_->data_dir,
                                  .host_name = around_->host_name},
       spec_, settings_,

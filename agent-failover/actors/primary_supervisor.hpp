@@ -13,8 +13,9 @@ class board;
 }
 
 namespace understudy::server {
+class file_feeds;
 class histories;
-}
+}  // namespace understudy::server
 
 namespace understudy::actors {
 
@@ -31,7 +32,8 @@ struct supervisor_surroundings {
   std::string host_name;
   // Where agents ask at their boot gate: "10.0.0.9:7200"; ":7200": at the address this host has towards them.
   std::string host_address;
-  server::histories* past = nullptr;  // null: none is kept
+  server::histories* past = nullptr;    // null: none is kept
+  server::file_feeds* feeds = nullptr;  // null: nobody follows file changes
 };
 
 // How a supervisor begins.

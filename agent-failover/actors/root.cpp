@@ -22,6 +22,7 @@
 #include "agent-failover/policy/codec.hpp"
 #include "agent-failover/policy/status.hpp"
 #include "agent-failover/policy/table.hpp"
+#include "agent-failover/server/file_feeds.hpp"
 #include "agent-failover/server/histories.hpp"
 #include "agent-failover/server/server_trash.hpp"
 #include "agent-primary/capture/capture_engine.hpp"
@@ -76,6 +77,7 @@ class root::parts {
   std::unique_ptr<network::prober> prober;
   std::unique_ptr<capture::capture_engine> capture;
   std::unique_ptr<server::histories> past;
+  server::file_feeds feeds;
   std::unique_ptr<restorer> restores;
   std::unique_ptr<supervisor_surroundings> around;
   std::mutex samples_mutex;
@@ -156,6 +158,7 @@ absl::Status root::open() {
       .host_name = options_.host_name,
       .host_address = options_.host_address,
       .past = parts_->past.get(),
+      .feeds = &parts_->feeds,
   });
   {
     std::lock_guard lock(parts_->samples_mutex);
@@ -270,6 +273,13 @@ absl::StatusOr<std::vector<api::followed_database>> root::databases_of(const std
     databases.push_back({database.catalog(), past != nullptr ? past->find(database.catalog()) : nullptr});
   }
   return databases;
+}
+
+absl::StatusOr<api::followed_files> root::files_of(const std::string& server) const {
+  UNDERSTUDY_ASSIGN_OR_RETURN(const v1::ServerSpec spec, spec_of(server));
+  api::followed_files files{.feed = parts_->feeds.of(server), .bases = {}};
+  for (const auto& tree : spec.files()) files.bases.push_back(tree.base());
+  return files;
 }
 
 absl::Status root::commit(store::changes changes) {
@@ -489,6 +499,7 @@ absl::Status root::remove_server(const std::string& name, bool delete_copy) {
   }
   caf::anon_send(parts_->around->arbiter, atom::release_v, name);
   board_.remove(name);
+  parts_->feeds.forget(name);
   log::info(name, "removed");
   if (!delete_copy) {
     parts_->past->forget(name);

@@ -56,6 +56,7 @@ class root final : public api::control {
   v1::AskToRunResponse ask_to_run(const v1::AskToRunRequest& request) override;
   // With the history of each, if one is kept.
   absl::StatusOr<std::vector<api::followed_database>> databases_of(const std::string& server) const;
+  absl::StatusOr<api::followed_files> files_of(const std::string& server) const;
 
  private:
   class parts;

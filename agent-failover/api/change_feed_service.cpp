@@ -12,11 +12,11 @@
 #include <thread>
 
 #include "agent-failover/api/row_change_message.hpp"
-#include "agent-failover/api/unavailable.hpp"
 #include "agent-failover/history/news.hpp"
 #include "agent-failover/rows/row_cursor.hpp"
 #include "agent-failover/rows/row_follower.hpp"
 #include "common/rows/sql_tokens.hpp"
+#include "common/rpc/rpc_status.hpp"
 #include "common/status/status_macros.hpp"
 #include "understudy/v1/change_feed.grpc.pb.h"
 
@@ -237,7 +237,8 @@ class row_feed {
 
 class change_feed_service final : public v1::ChangeFeed::Service {
  public:
-  explicit change_feed_service(database_finder find) : find_(std::move(find)) {}
+  change_feed_service(database_finder find, file_finder find_files)
+      : find_(std::move(find)), find_files_(std::move(find_files)) {}
 
   grpc::Status WatchRows(grpc::ServerContext* context, const v1::WatchRowsRequest* request,
                          grpc::ServerWriter<v1::WatchRowsResponse>* writer) override {
@@ -256,20 +257,36 @@ class change_feed_service final : public v1::ChangeFeed::Service {
     return rpc::to_grpc(ended);
   }
 
-  grpc::Status WatchFiles(grpc::ServerContext*, const v1::WatchFilesRequest*,
-                          grpc::ServerWriter<v1::WatchFilesResponse>*) override {
-    return rpc::to_grpc(unavailable("the feed of file changes", "watch the copy's directory"));
+  grpc::Status WatchFiles(grpc::ServerContext* context, const v1::WatchFilesRequest* request,
+                          grpc::ServerWriter<v1::WatchFilesResponse>* writer) override {
+    if (file_readers_.fetch_add(1) >= most_readers) {
+      file_readers_.fetch_sub(1);
+      return rpc::to_grpc(absl::ResourceExhaustedError(
+          fmt::format("{} readers follow file changes already, and no more are served", most_readers)));
+    }
+    const file_reader reader{.is_there = [context] { return !context->IsCancelled(); },
+                             .write =
+                                 [writer](const v1::WatchFilesResponse& change, bool more) {
+                                   grpc::WriteOptions options;
+                                   if (more) options.set_buffer_hint();
+                                   return writer->Write(change, options);
+                                 }};
+    const absl::Status ended = follow_files(*request, find_files_, reader);
+    file_readers_.fetch_sub(1);
+    return rpc::to_grpc(ended);
   }
 
  private:
   const database_finder find_;
+  const file_finder find_files_;
   std::atomic<int> readers_{0};
+  std::atomic<int> file_readers_{0};
 };
 
 }  // namespace
 
-std::unique_ptr<grpc::Service> make_change_feed_service(database_finder find) {
-  return std::make_unique<change_feed_service>(std::move(find));
+std::unique_ptr<grpc::Service> make_change_feed_service(database_finder find, file_finder find_files) {
+  return std::make_unique<change_feed_service>(std::move(find), std::move(find_files));
 }
 
 }  // namespace understudy::api

@@ -1,7 +1,7 @@
 #pragma once
 
-// The ChangeFeed service. A call reads the history of the databases that it follows, on its own thread and at
-// the pace at which its reader takes what is sent.
+// The ChangeFeed service. A call reads the history of the databases, or the feed of the files, that it
+// follows, on its own thread and at the pace at which its reader takes what is sent.
 
 #include <functional>
 #include <memory>
@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "agent-failover/api/file_follower.hpp"
 #include "agent-failover/history/database_history.hpp"
 
 namespace grpc {
@@ -25,6 +26,6 @@ struct followed_database {
 using database_finder =
     std::function<absl::StatusOr<std::vector<followed_database>>(const std::string& server)>;
 
-std::unique_ptr<grpc::Service> make_change_feed_service(database_finder find);
+std::unique_ptr<grpc::Service> make_change_feed_service(database_finder find, file_finder find_files);
 
 }  // namespace understudy::api

@@ -102,11 +102,24 @@ std::string row_change_line(const v1::WatchRowsResponse& change) {
 }
 
 std::string file_change_line(const v1::WatchFilesResponse& change) {
-  auto line = fmt::format("{} {} {} ", time_text(change.applied_at()), change.base(),
+  if (change.kind() == v1::FILE_CHANGE_KIND_CURSOR) return {};
+  auto line = fmt::format("{} {} {}", time_text(change.applied_at()),
+                          change.base().empty() ? change.server() : change.base(),
                           enum_text(v1::FileChangeKind_descriptor(), change.kind()));
+  if (change.kind() == v1::FILE_CHANGE_KIND_GAP) {
+    line += change.missing() != 0 ? fmt::format(": {} changes are missing", change.missing())
+                                  : std::string(": changes are missing");
+    return printable(fmt::format("{} ({}); read the copy anew", line, change.reason())) + "\n";
+  }
+  line += " ";
   if (!change.from().empty()) line += change.from() + " -> ";
   line += change.path();
-  if (change.kind() == v1::FILE_CHANGE_KIND_PUT) line += " " + bytes_text(change.size());
+  if (change.entry() == v1::FILE_KIND_DIRECTORY) line += "/";
+  if (!change.target().empty()) line += " -> " + change.target();
+  const bool has_size =
+      change.kind() == v1::FILE_CHANGE_KIND_PUT || change.kind() == v1::FILE_CHANGE_KIND_CHANGE;
+  if (has_size && change.entry() == v1::FILE_KIND_REGULAR) line += " " + bytes_text(change.size());
+  if (!change.reason().empty()) line += ": " + change.reason();
   return printable(line) + "\n";
 }
 

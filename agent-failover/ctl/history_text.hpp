@@ -20,7 +20,8 @@ std::string log_line(const v1::LogLine& line, const view& how);
 // Empty when it is no change, only a cursor.
 std::string row_change_line(const v1::WatchRowsResponse& change);
 
-// "2026-11-22 15:40:16 /var/lib/pbx/vm PUT extn/7.wav 12 KiB".
+// "2026-11-22 15:40:16 /var/lib/pbx/vm PUT extn/7.wav 12 KiB"; a directory with a slash at its end. Empty
+// when it is no change, only a cursor.
 std::string file_change_line(const v1::WatchFilesResponse& change);
 
 // A value as SQL would have it; long texts and blobs are cut.

@@ -163,14 +163,38 @@ struct change_options {
   std::vector<std::string> tables;
   std::string cursor;
   bool files = false;
+  std::string base;
+  std::string under;
+  std::vector<std::string> names;
+  std::vector<std::string> kinds;
   bool follow = false;
 };
+
+// The words of --kind, as the lines and -o json have them.
+std::vector<std::string> file_kind_words() {
+  std::vector<std::string> words;
+  for (int kind = v1::FILE_CHANGE_KIND_PUT; kind <= v1::FILE_CHANGE_KIND_UNCLEAR; ++kind)
+    words.push_back(enum_text(v1::FileChangeKind_descriptor(), kind));
+  return words;
+}
+
+v1::FileChangeKind file_kind_of(const std::string& word) {
+  for (int kind = v1::FILE_CHANGE_KIND_PUT; kind <= v1::FILE_CHANGE_KIND_UNCLEAR; ++kind) {
+    if (enum_text(v1::FileChangeKind_descriptor(), kind) == word)
+      return static_cast<v1::FileChangeKind>(kind);
+  }
+  return v1::FILE_CHANGE_KIND_UNSPECIFIED;
+}
 
 verb_result changes(session& s, const change_options& o) {
   if (o.files) {
     v1::WatchFilesRequest request;
     request.set_server(o.server);
     request.set_cursor(o.cursor);
+    request.set_base(o.base);
+    request.set_under(o.under);
+    for (const auto& name : o.names) request.add_names(name);
+    for (const auto& kind : o.kinds) request.add_kinds(file_kind_of(kind));
     return changes(s, request, o.follow, &file_change_line);
   }
   v1::WatchRowsRequest request;
@@ -213,6 +237,18 @@ void add_history_verbs(CLI::App& root, session& s) {
   verb->add_option("--table", o->tables, "only this table; may be repeated")
       ->allow_extra_args(false)
       ->excludes(files);
+  verb->add_option("--base", o->base, "with --files: only the file tree with this base directory")
+      ->needs(files);
+  verb->add_option("--under", o->under,
+                   "with --files: only this path and what is below it, relative to the base")
+      ->needs(files);
+  verb->add_option("--name", o->names, "with --files: only names that fit this pattern; may be repeated")
+      ->allow_extra_args(false)
+      ->needs(files);
+  verb->add_option("--kind", o->kinds, "with --files: only this kind of change; may be repeated")
+      ->allow_extra_args(false)
+      ->transform(CLI::IsMember(file_kind_words(), CLI::ignore_case))
+      ->needs(files);
   on(verb, s, [&s, o] { return changes(s, *o); });
 }
 

@@ -46,6 +46,7 @@ absl::Status file_lane::open() {
   options.name = fmt::format("files-{}", index_);
   options.what = files::from_message(selection_);
   options.limit = limit_;
+  options.feed = feed_;
   UNDERSTUDY_ASSIGN_OR_RETURN(sink_, files::file_tree_sink::open(fs_, std::move(options)));
   // A copy that was in step remembers it.
   std::lock_guard lock(mutex_);
@@ -84,6 +85,7 @@ absl::Status file_lane::release() {
 
 void file_lane::close() {
   stop();
+  if (sink_) sink_->break_feed("the copy was moved away, and another one begins");
   sink_.reset();
   std::lock_guard lock(mutex_);
   complete_ = false;

@@ -15,8 +15,9 @@ namespace understudy::os {
 class file_system;
 }
 namespace understudy::files {
+class file_feed;
 class file_tree_sink;
-}
+}  // namespace understudy::files
 
 namespace understudy::server {
 
@@ -26,6 +27,9 @@ class file_lane final : public stream_lane {
   file_lane(os::file_system& fs, const v1::ServerSpec& spec, std::uint32_t index, const copy_layout& layout,
             std::function<void()> on_change);
   ~file_lane() override;
+
+  // Who is told what was applied; null: nobody. Before open().
+  void tell_changes(std::shared_ptr<files::file_feed> feed) { feed_ = std::move(feed); }
 
   absl::Status open() override;
   absl::Status release() override;
@@ -45,6 +49,7 @@ class file_lane final : public stream_lane {
   const std::uint32_t index_;
   const std::uint64_t limit_;  // bytes per second: this tree's part of the server's
   const copy_layout layout_;
+  std::shared_ptr<files::file_feed> feed_;
   std::shared_ptr<files::file_tree_sink> sink_;
 
   // Under the mutex.

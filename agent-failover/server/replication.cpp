@@ -82,6 +82,10 @@ void replication::keep_history(history::keeper* keeper) {
     lane->keep_history(keeper != nullptr ? keeper->history_of(lane->name()) : nullptr);
 }
 
+void replication::tell_file_changes(const std::shared_ptr<files::file_feed>& feed) {
+  for (auto& lane : files_) lane->tell_changes(feed);
+}
+
 absl::Status replication::open() {
   UNDERSTUDY_RETURN_IF_ERROR(layout_.prepare(fs_, spec_));
   UNDERSTUDY_RETURN_IF_ERROR(read_daily_done());

@@ -28,6 +28,9 @@ class Channel;
 namespace understudy::history {
 class keeper;
 }
+namespace understudy::files {
+class file_feed;
+}
 namespace understudy::os {
 class file_system;
 }
@@ -56,6 +59,8 @@ class replication {
 
   // Who keeps the past of the databases' copies; null: nobody.
   void keep_history(history::keeper* keeper);
+  // Who is told what was applied to the file trees. Before open().
+  void tell_file_changes(const std::shared_ptr<files::file_feed>& feed);
 
   // Makes the directories, makes good what a crash left of a new generation, and opens every copy that is
   // there.

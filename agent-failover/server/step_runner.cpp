@@ -7,6 +7,7 @@
 
 #include "agent-failover/link/agent_connection.hpp"
 #include "agent-failover/network/address_claim.hpp"
+#include "agent-failover/server/file_feeds.hpp"
 #include "agent-failover/server/histories.hpp"
 #include "agent-failover/server/hook.hpp"
 #include "agent-failover/server/running_application.hpp"
@@ -82,7 +83,9 @@ step_runner::step_runner(parts given, const v1::ServerSpec& spec, const v1::Sett
       copies_(parts_.fs, layout_, spec_, on_.changed),
       stand_in_(spec_, layout_, settings.application_dir(), on_.changed),
       addresses_(spec_, settings, on_.conflict),
-      shared_address_(spec_.assume_ip() && spec_.service_addresses().empty()) {}
+      shared_address_(spec_.assume_ip() && spec_.service_addresses().empty()) {
+  if (parts_.feeds != nullptr) copies_.tell_file_changes(parts_.feeds->of(spec_.name()));
+}
 
 void step_runner::keep_history(const v1::Settings& settings) {
   if (parts_.past == nullptr) return;

@@ -32,6 +32,7 @@ class agent_connection;
 
 namespace understudy::server {
 
+class file_feeds;
 class histories;
 
 // What a step needs to know of the machine's state when it begins.
@@ -57,7 +58,8 @@ class step_runner {
     os::file_system& fs;
     capture::capture_engine& capture;
     link::agent_connection& agent;
-    histories* past = nullptr;  // of the copies; null: none is kept
+    histories* past = nullptr;    // of the copies; null: none is kept
+    file_feeds* feeds = nullptr;  // null: nobody follows file changes
     std::string data_dir;
     std::string host_name;
   };

@@ -65,7 +65,8 @@ void lag(int transactions) {
   auto service = api::make_change_feed_service(
       [&](const std::string&) -> absl::StatusOr<std::vector<api::followed_database>> {
         return std::vector<api::followed_database>{{"db", database.past()}};
-      });
+      },
+      [](const std::string&) { return absl::NotFoundError("no such server"); });
   grpc::ServerBuilder builder;
   builder.RegisterService(service.get());
   auto server = builder.BuildAndStart();

@@ -26,7 +26,8 @@ class rows_feed : public ::testing::Test {
             [this](const std::string& server) -> absl::StatusOr<std::vector<followed_database>> {
               if (server != "pbx" || removed) return absl::NotFoundError("no such server");
               return std::vector<followed_database>{{"db", database.past()}, {"off", nullptr}};
-            })) {
+            },
+            [](const std::string&) { return absl::NotFoundError("no such server"); })) {
     grpc::ServerBuilder builder;
     builder.RegisterService(service_.get());
     server_ = builder.BuildAndStart();

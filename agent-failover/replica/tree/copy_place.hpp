@@ -23,13 +23,16 @@
 
 namespace understudy::files {
 
+class file_feed;
+
 struct tree_sink_options {
   std::string tree;    // absolute; made when missing
   std::string beside;  // absolute; holds .understudy-staging/NAME and .understudy-trash/NAME
   std::string name;    // of this tree in `beside`, one component: "files-0"
   selection what;      // which files, with the base as it is on the primary
   trash_limits trash;
-  std::uint64_t limit = 0;  // bytes per second that a stream may take; 0: no limit
+  std::uint64_t limit = 0;                    // bytes per second that a stream may take; 0: no limit
+  std::shared_ptr<file_feed> feed = nullptr;  // is told what was applied; null: nobody is
 };
 
 struct copy_place {

@@ -7,11 +7,14 @@
 #include <unordered_map>
 #include <utility>
 
+#include "agent-failover/replica/tree/applied_changes.hpp"
 #include "agent-failover/replica/tree/tree_batch.hpp"
 #include "agent-failover/replica/tree/tree_change.hpp"
+#include "common/files/file_feed.hpp"
 #include "common/files/tree_path.hpp"
 #include "common/files/tree_walk.hpp"
 #include "common/status/status_macros.hpp"
+#include "common/status/status_text.hpp"
 #include "understudy/v1/files.pb.h"
 
 namespace understudy::files {
@@ -58,7 +61,29 @@ absl::Status file_tree_sink::add_chunk(const v1::FileChunk& chunk) {
 absl::Status file_tree_sink::apply(std::span<const v1::FileChange> changes,
                                    std::vector<v1::FileRefusal>& refusals) {
   recent_.add(changes);
-  return tree_batch(*place_).apply(changes, refusals);
+  tree_batch batch(*place_);
+  const std::size_t refused = refusals.size();
+  absl::Status applied = batch.apply(changes, refusals);
+  if (options_.feed == nullptr) return applied;
+  if (applied.ok()) {
+    options_.feed->add(
+        applied_changes(base_, changes, batch.outcomes(), std::span(refusals).subspan(refused)));
+  } else {
+    break_feed(
+        fmt::format("of some changes it is not known whether they were applied ({}); the copy is "
+                    "compared with the primary again",
+                    message_of(applied)));
+  }
+  return applied;
+}
+
+void file_tree_sink::break_feed(std::string why) {
+  if (options_.feed == nullptr) return;
+  std::vector<applied_change> gap(1);
+  gap.front().base = base_;
+  gap.front().reason = std::move(why);
+  gap.front().applied_at = std::chrono::system_clock::now();
+  options_.feed->add(std::move(gap));
 }
 
 absl::Status file_tree_sink::remember(epoch_ns in_step_until, std::string root) {
@@ -76,6 +101,7 @@ void file_tree_sink::in_step(epoch_ns until) {
 }
 
 absl::Status file_tree_sink::forget() {
+  break_feed("from here on others may write to the copy: a stand-in, say");
   // A copy that was not in step since it was forgotten has the base that it had.
   const epoch_ns until = std::max(memory_.in_step_until, recent_.in_step_until());
   if (until != 0) {

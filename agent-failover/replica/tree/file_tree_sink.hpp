@@ -47,12 +47,18 @@ class file_tree_sink final : public tree_sink {
   // that a source knows of this copy holds, and the next stream compares contents wherever there is a doubt.
   // What the copy had of its source until then is kept as the frozen base.
   absl::Status forget();
+  // Tells who follows the changes that some of them are missing from here on.
+  void break_feed(std::string why);
 
  private:
   file_tree_sink(tree_sink_options options, std::unique_ptr<copy_place> place, sink_memory memory)
-      : options_(std::move(options)), place_(std::move(place)), memory_(std::move(memory)) {}
+      : options_(std::move(options)),
+        base_(std::make_shared<const std::string>(options_.what.base)),
+        place_(std::move(place)),
+        memory_(std::move(memory)) {}
 
   tree_sink_options options_;
+  const std::shared_ptr<const std::string> base_;  // on the primary
   std::unique_ptr<copy_place> place_;
   sink_memory memory_;
   recent_changes recent_;

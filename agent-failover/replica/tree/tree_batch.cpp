@@ -29,9 +29,14 @@ absl::Status tree_batch::apply(std::span<const v1::FileChange> changes,
   std::vector<staged_change> staged(changes.size());
   for (std::size_t i = 0; i < changes.size(); ++i) stage(changes[i], staged[i]);
   UNDERSTUDY_RETURN_IF_ERROR(sync_staged(staged));
+  outcomes_.reserve(changes.size());
   for (std::size_t i = 0; i < changes.size(); ++i) {
     absl::Status status = staged[i].status;
+    outcome_ = {};
+    outcome_.done = true;
     if (status.ok()) status = publish(changes[i], staged[i]);
+    outcome_.done = outcome_.done && status.ok();
+    outcomes_.push_back(outcome_);
     if (status.ok()) continue;
     if (staged[i].file) place_.staging->discard(staged[i].file->name);
     add_refusal(changes[i], status, refusals);
@@ -93,6 +98,7 @@ absl::Status tree_batch::publish(const v1::FileChange& change, staged_change& st
 
 absl::Status tree_batch::put(const v1::FilePut&, staged_change& staged) {
   const entry& e = staged.what;
+  note(e);
   if (e.kind == entry_kind::directory) return put_directory(e);
   if (e.kind == entry_kind::regular) return move_in(staged.file->name, e.path);
   const std::string name = place_.staging->new_name();
@@ -105,6 +111,7 @@ absl::Status tree_batch::put(const v1::FilePut&, staged_change& staged) {
 
 absl::Status tree_batch::put_directory(const entry& e) {
   const absl::StatusOr<struct ::stat> present = place_.tree->status(e.path);
+  outcome_.existed = present.ok() && S_ISDIR(present->st_mode);
   if (!present.ok() || !S_ISDIR(present->st_mode)) {
     if (present.ok()) UNDERSTUDY_RETURN_IF_ERROR(make_way(e.path, true));
     UNDERSTUDY_RETURN_IF_ERROR(touch(parent_of(e.path)));
@@ -131,7 +138,12 @@ absl::Status tree_batch::make_way(std::string_view path, bool for_directory) {
   const absl::StatusOr<struct ::stat> present = place_.tree->status(path);
   if (is_absent(present.status())) return absl::OkStatus();
   if (!present.ok()) return present.status();
-  if (S_ISDIR(present->st_mode) || for_directory) return take_away(path);
+  if (S_ISDIR(present->st_mode) || for_directory) {
+    UNDERSTUDY_RETURN_IF_ERROR(take_away(path));
+    outcome_.made_way = *present;
+    return absl::OkStatus();
+  }
+  outcome_.existed = true;
   return absl::OkStatus();  // a rename replaces it
 }
 
@@ -177,8 +189,12 @@ absl::Status tree_batch::take_away(std::string_view path) {
 absl::Status tree_batch::remove(std::string_view path) {
   UNDERSTUDY_RETURN_IF_ERROR(check_path(path));
   const absl::StatusOr<struct ::stat> present = place_.tree->status(path);
-  if (is_absent(present.status())) return absl::OkStatus();  // idempotent
+  if (is_absent(present.status())) {
+    outcome_.done = false;
+    return absl::OkStatus();  // idempotent
+  }
   if (!present.ok()) return present.status();
+  note(*present);
   if (S_ISDIR(present->st_mode)) return remove_contents(path);
   return take_away(path);
 }
@@ -222,6 +238,7 @@ absl::Status tree_batch::rename(const v1::FileRename& change) {
   UNDERSTUDY_RETURN_IF_ERROR(check_free_of_databases(from));
   UNDERSTUDY_RETURN_IF_ERROR(check_free_of_databases(to));
   UNDERSTUDY_ASSIGN_OR_RETURN(const struct ::stat status, place_.tree->status(from));
+  note(status);
   const bool is_directory = S_ISDIR(status.st_mode);
   if (is_directory ? !place_.matcher->includes_directory(to) : !place_.matcher->includes_file(to)) {
     return refuse(to, "it is not among the files selected");
@@ -241,6 +258,7 @@ absl::Status tree_batch::rename(const v1::FileRename& change) {
 
 absl::Status tree_batch::append(const v1::FileAppend& change) {
   UNDERSTUDY_ASSIGN_OR_RETURN(const entry e, from_message(change.entry(), false));
+  note(e);
   if (e.kind != entry_kind::regular || e.size < change.offset() ||
       e.size - change.offset() != change.content().size()) {
     return absl::InvalidArgumentError(
@@ -269,8 +287,12 @@ absl::Status tree_batch::link(const v1::FileLink& change) {
   }
   UNDERSTUDY_ASSIGN_OR_RETURN(const struct ::stat existing, place_.tree->status(change.existing()));
   if (!S_ISREG(existing.st_mode)) return refuse(change.existing(), "not a regular file");
+  note(existing);
   if (const auto present = place_.tree->status(change.path()); present.ok()) {
-    if (present->st_ino == existing.st_ino && present->st_dev == existing.st_dev) return absl::OkStatus();
+    if (present->st_ino == existing.st_ino && present->st_dev == existing.st_dev) {
+      outcome_.done = false;
+      return absl::OkStatus();
+    }
   }
   const std::string name = place_.staging->new_name();
   UNDERSTUDY_RETURN_IF_ERROR(place_.tree->make_hard_link(change.existing(), place_.staging->where(), name));
@@ -280,6 +302,7 @@ absl::Status tree_batch::link(const v1::FileLink& change) {
 }
 
 absl::Status tree_batch::set_attributes(const entry& e) {
+  note(e);
   if (e.path == base_path) {
     if (e.kind != entry_kind::directory) return refuse(e.path, "it has another kind");
     UNDERSTUDY_RETURN_IF_ERROR(place_.dress(*place_.parent, place_.tree_name, e, false));
@@ -305,6 +328,17 @@ absl::Status tree_batch::set_attributes(const entry& e) {
       return place_.dress(*place_.tree, e.path, e, true);
   }
   return absl::InternalError("unknown kind");
+}
+
+void tree_batch::note(const entry& e) {
+  outcome_.kind = e.kind;
+  outcome_.size = e.kind == entry_kind::regular ? e.size : 0;
+  outcome_.modified_at = e.modified_at;
+}
+
+void tree_batch::note(const struct ::stat& status) {
+  const auto kind = kind_of(status.st_mode);
+  note(entry_of(status, kind.value_or(entry_kind::regular)));
 }
 
 absl::Status tree_batch::touch(std::string_view directory) {

@@ -5,6 +5,8 @@
 // point leaves each file as it was or as it becomes. A change that cannot be applied is refused; the others
 // go on.
 
+#include <sys/stat.h>
+
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -16,6 +18,7 @@
 
 #include "absl/status/status.h"
 #include "agent-failover/replica/tree/copy_place.hpp"
+#include "common/files/entry.hpp"
 
 namespace understudy::v1 {
 class FileAppend;
@@ -28,6 +31,18 @@ class FileRename;
 
 namespace understudy::files {
 
+// What a change came to, for who tells of it.
+struct batch_outcome {
+  bool done = false;     // it was applied; false: refused, or there was nothing to do
+  bool existed = false;  // of a put: something that is no directory, or the directory, was there before
+  std::optional<struct ::stat>
+      made_way;  // a directory, or what was in a directory's place, was taken away first
+  // Of the entry afterwards; of a removed one, as it was.
+  entry_kind kind = entry_kind::regular;
+  std::uint64_t size = 0;
+  epoch_ns modified_at = 0;
+};
+
 class tree_batch {
  public:
   explicit tree_batch(copy_place& place) : place_(place) {}
@@ -35,6 +50,9 @@ class tree_batch {
   // Ok: everything that was not refused is durable. Otherwise nothing is known, and the copy must be listed
   // anew.
   absl::Status apply(std::span<const v1::FileChange> changes, std::vector<v1::FileRefusal>& refusals);
+
+  // After apply(): one for each change.
+  const std::vector<batch_outcome>& outcomes() const { return outcomes_; }
 
  private:
   struct staged_change {
@@ -55,6 +73,8 @@ class tree_batch {
   absl::Status link(const v1::FileLink& change);
   absl::Status set_attributes(const entry& e);
   absl::Status finish();
+  void note(const entry& e);
+  void note(const struct ::stat& status);
 
   // Renames what is in staging to its place.
   absl::Status move_in(const std::string& staged_name, std::string_view path);
@@ -69,6 +89,8 @@ class tree_batch {
   void forget_below(std::string_view path);
 
   copy_place& place_;
+  std::vector<batch_outcome> outcomes_;
+  batch_outcome outcome_;  // of the change that is being published
   std::map<std::string, epoch_ns, std::less<>> touched_;
   bool sync_all_ = false;
 };
