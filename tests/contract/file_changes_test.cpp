@@ -12,7 +12,7 @@
 #include "google/protobuf/util/json_util.h"
 #include "tests/contract/ctl_process.hpp"
 #include "tests/support/temporary_directory.hpp"
-#include "understudy/v1/change_feed.pb.h"
+#include "understudy/v1/change_feed.grpc.pb.h"
 
 namespace understudy::test {
 namespace {
