@@ -112,8 +112,8 @@ std::string file_change_line(const v1::WatchFilesResponse& change) {
     return printable(fmt::format("{} ({}); read the copy anew", line, change.reason())) + "\n";
   }
   line += " ";
-  if (!change.from().empty()) line += change.from() + " -> ";
-  line += change.path();
+  if (!change.from().empty()) line += change.from_text() + " -> ";
+  line += change.path_text();
   if (change.entry() == v1::FILE_KIND_DIRECTORY) line += "/";
   if (!change.target().empty()) line += " -> " + change.target();
   const bool has_size =

@@ -99,7 +99,7 @@ TEST_F(file_changes, are_shown_with_filters_until_it_is_quiet) {
   ctl_process all({"changes", "pbx", "--files", "--cursor", "oldest"}, environment());
   EXPECT_EQ(all.wait(), 0) << all.err();
   EXPECT_EQ(all.out(),
-            "2027-01-15 08:00:00 /srv/vm PUT in/one?two?.wav 3.0 MiB\n"
+            "2027-01-15 08:00:00 /srv/vm PUT in/one?two\uFFFD.wav 3.0 MiB\n"
             "2027-01-15 08:00:00 /srv/vm CHANGE in/a.txt 3.0 MiB\n"
             "2027-01-15 08:00:00 /srv/vm RENAME in/b.tmp -> in/b.wav\n"
             "2027-01-15 08:00:00 /srv/vm REMOVE old/\n"

@@ -3,7 +3,6 @@
 #include <fmt/core.h>
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
-#include <sys/stat.h>
 
 #include <atomic>
 #include <filesystem>
@@ -89,18 +88,6 @@ class files_feed : public ::testing::Test {
     for (int i = 0; i < count; ++i) all.push_back(next(from));
     return all;
   }
-  // Up to the line, without what a directory's own time makes.
-  lines until(call& from, const std::string& last) {
-    lines all;
-    do {
-      std::string line = next(from);
-      const bool of_directory =
-          message.kind() == v1::FILE_CHANGE_KIND_ATTRIBUTES && message.entry() == v1::FILE_KIND_DIRECTORY;
-      if (!of_directory) all.push_back(std::move(line));
-    } while (!all.empty() ? all.back() != last && !all.back().starts_with("ended") : true);
-    return all;
-  }
-
   static applied_change created(const std::string& path, const std::string& base = "/srv/vm") {
     applied_change change;
     change.kind = applied_kind::put;
@@ -137,6 +124,49 @@ class files_feed_of_a_tree : public files_feed {
     pair.connect();
     pair.expect_same();
   }
+  void apply(const v1::FileChange& change) {
+    std::vector<v1::FileRefusal> refusals;
+    const absl::Status applied = pair.sink->apply(std::span(&change, 1), refusals);
+    EXPECT_TRUE(applied.ok()) << message_of(applied);
+  }
+  // What is told of it first.
+  std::string told(call& to, const v1::FileChange& change) {
+    apply(change);
+    return next(to);
+  }
+  static v1::FileChange entry_of(const std::string& path, v1::FileKind kind) {
+    v1::FileChange change;
+    change.set_sequence(1);
+    change.mutable_seen_at()->set_seconds(2000);
+    v1::FileEntry& entry = *change.mutable_put()->mutable_entry();
+    entry.set_path(path);
+    entry.set_kind(kind);
+    entry.set_mode(0755);
+    entry.mutable_modified_at()->set_seconds(1000);
+    entry.mutable_modified_at()->set_nanos(7);
+    return change;
+  }
+  static v1::FileChange put_of(const std::string& path, const std::string& content) {
+    v1::FileChange change = entry_of(path, v1::FILE_KIND_REGULAR);
+    change.mutable_put()->set_content(content);
+    change.mutable_put()->mutable_entry()->set_size(content.size());
+    return change;
+  }
+  static v1::FileChange directory_of(const std::string& path) {
+    return entry_of(path, v1::FILE_KIND_DIRECTORY);
+  }
+  static v1::FileChange symlink_of(const std::string& path, const std::string& target) {
+    v1::FileChange change = entry_of(path, v1::FILE_KIND_SYMLINK);
+    change.mutable_put()->mutable_entry()->set_symlink_target(target);
+    return change;
+  }
+  static v1::FileChange rename_of(const std::string& from, const std::string& to) {
+    v1::FileChange change;
+    change.set_sequence(1);
+    change.mutable_rename()->set_from(from);
+    change.mutable_rename()->set_to(to);
+    return change;
+  }
   void apply() {
     const absl::Status settled = pair.settle();
     ASSERT_TRUE(settled.ok()) << message_of(settled);
@@ -150,70 +180,66 @@ class files_feed_of_a_tree : public files_feed {
 
 TEST_F(files_feed_of_a_tree, TellsEachKindOfChange) {
   auto live = watch();
-  const auto expect = [&](const std::string& line) {
-    ASSERT_NO_FATAL_FAILURE(apply());
-    const lines got = until(*live, line);
-    EXPECT_EQ(got, lines{line});
-  };
-  pair.write("d/b", "hello");
-  expect("PUT d/b");
+  EXPECT_EQ(told(*live, put_of("d/b", "hello")), "PUT d/b");
   EXPECT_EQ(message.base(), pair.base());
   EXPECT_EQ(message.size(), 5U);
   EXPECT_EQ(message.entry(), v1::FILE_KIND_REGULAR);
-  struct ::stat status {};
-  ASSERT_EQ(::stat(pair.at("d/b").c_str(), &status), 0);
-  EXPECT_EQ(message.modified_at().seconds(), status.st_mtim.tv_sec);
-  EXPECT_EQ(message.modified_at().nanos(), status.st_mtim.tv_nsec);
-  EXPECT_GE(message.applied_at().seconds(), message.modified_at().seconds());
-  EXPECT_TRUE(message.has_seen_at());
+  EXPECT_EQ(message.modified_at().seconds(), 1000);
+  EXPECT_EQ(message.modified_at().nanos(), 7);
+  EXPECT_EQ(message.seen_at().seconds(), 2000);
+  EXPECT_GT(message.applied_at().seconds(), 1'700'000'000);
 
-  pair.write("d/b", "other text");
-  expect("CHANGE d/b");
+  EXPECT_EQ(told(*live, put_of("d/b", "other text")), "CHANGE d/b");
   EXPECT_EQ(message.size(), 10U);
-  fs::permissions(pair.at("d/b"), fs::perms::owner_read);
-  expect("ATTRIBUTES d/b");
-  fs::rename(pair.at("d/b"), pair.at("c"));
-  expect("RENAME d/b -> c");
-  EXPECT_EQ(message.size(), 10U);
-  fs::create_hard_link(pair.at("c"), pair.at("d/link"));
-  expect("LINK c -> d/link");
-  fs::remove(pair.at("d/link"));
-  expect("REMOVE d/link");
-  fs::create_symlink("../nowhere", pair.at("s"));
-  expect("PUT s");
+  v1::FileChange change;
+  *change.mutable_append()->mutable_entry() = put_of("d/b", "other text, more").put().entry();
+  change.mutable_append()->set_offset(10);
+  change.mutable_append()->set_content(", more");
+  EXPECT_EQ(told(*live, change), "CHANGE d/b");
+  EXPECT_EQ(message.size(), 16U);
+  *change.mutable_attributes() = put_of("d/b", "other text, more").put().entry();
+  EXPECT_EQ(told(*live, change), "ATTRIBUTES d/b");
+  EXPECT_EQ(told(*live, rename_of("d/b", "c")), "RENAME d/b -> c");
+  EXPECT_EQ(message.size(), 16U);
+  change.mutable_link()->set_path("d/link");
+  change.mutable_link()->set_existing("c");
+  EXPECT_EQ(told(*live, change), "LINK c -> d/link");
+  change.mutable_remove()->set_path("d/link");
+  EXPECT_EQ(told(*live, change), "REMOVE d/link");
+  EXPECT_EQ(message.entry(), v1::FILE_KIND_REGULAR);
+  EXPECT_EQ(told(*live, symlink_of("s", "../nowhere")), "PUT s");
   EXPECT_EQ(message.entry(), v1::FILE_KIND_SYMLINK);
   EXPECT_EQ(message.target(), "../nowhere");
-  fs::create_directory(pair.at("e"));
-  expect("PUT e");
+  EXPECT_EQ(told(*live, directory_of("e")), "PUT e");
   EXPECT_EQ(message.entry(), v1::FILE_KIND_DIRECTORY);
-  fs::rename(pair.at("d"), pair.at("e/d"));
-  expect("RENAME d -> e/d");
+  EXPECT_EQ(told(*live, directory_of("e")), "ATTRIBUTES e");
+  EXPECT_EQ(told(*live, rename_of("d", "e/d")), "RENAME d -> e/d");
   EXPECT_EQ(message.entry(), v1::FILE_KIND_DIRECTORY);
-  fs::remove_all(pair.at("e"));
-  expect("REMOVE e");
+  change.mutable_remove()->set_path("e");
+  EXPECT_EQ(told(*live, change), "REMOVE e");
   EXPECT_EQ(message.entry(), v1::FILE_KIND_DIRECTORY);
+  EXPECT_EQ(told(*live, rename_of("nothing", "x")), "UNCLEAR nothing -> x");
+  EXPECT_NE(message.reason(), "");
+  // What is so already is no change.
+  change.mutable_remove()->set_path("nothing");
+  apply(change);
+  EXPECT_EQ(told(*live, put_of("last", "")), "PUT last");
 }
 
 TEST_F(files_feed_of_a_tree, WhatMakesWayIsToldAsRemoved) {
   auto live = watch();
-  fs::remove_all(pair.at("d"));
-  pair.write("d", "a file now");
-  ASSERT_NO_FATAL_FAILURE(apply());
-  lines got = until(*live, "PUT d");
-  EXPECT_EQ(got, (lines{"REMOVE d", "PUT d"}));
-  fs::remove(pair.at("old"));
-  pair.write("old/x", "a directory now");
-  ASSERT_NO_FATAL_FAILURE(apply());
-  got = until(*live, "PUT old/x");
-  EXPECT_EQ(got, (lines{"REMOVE old", "PUT old", "PUT old/x"}));
+  EXPECT_EQ(told(*live, put_of("d", "a file now")), "REMOVE d");
+  EXPECT_EQ(message.entry(), v1::FILE_KIND_DIRECTORY);
+  EXPECT_EQ(next(*live), "PUT d");
+  EXPECT_EQ(told(*live, directory_of("old")), "REMOVE old");
+  EXPECT_EQ(message.entry(), v1::FILE_KIND_REGULAR);
+  EXPECT_EQ(next(*live), "PUT old");
 }
 
 TEST_F(files_feed_of_a_tree, NamesThatAreNoTextComeAsTheyAre) {
   auto live = watch();
   const std::string name = "caf\xE9\n\x1b[31m";
-  pair.write(name, "x");
-  ASSERT_NO_FATAL_FAILURE(apply());
-  EXPECT_EQ(until(*live, "PUT " + name), lines{"PUT " + name});
+  EXPECT_EQ(told(*live, put_of(name, "x")), "PUT " + name);
   EXPECT_EQ(message.path_text(), "caf\uFFFD\n\x1b[31m");
 }
 
