@@ -310,6 +310,10 @@ log_follower::result log_follower::change_generation(const sqlite::wal_index_hea
     fresh = *counted;
   }
   const bool first = !attached_;  // met as it was: nothing to continue from
+  if (first && commits_ > 0) {
+    // What it wrote after that is in the database file, where the scan would not look for these pages again.
+    return lose("the log was started over while it was first read");
+  }
   if (!first) {
     if (!synchronised_) return lose("the wal-index was rebuilt and the log started over meanwhile");
     const std::uint32_t step = header.change - change_;

@@ -315,6 +315,7 @@ class mirror {
   channel::source_subscription& subscription() { return *subscription_; }
   bool attached() const { return subscription_ != nullptr; }
   void detach() { subscription_.reset(); }
+  const std::shared_ptr<channel::database_source>& source() const { return source_; }
   const std::string& reason() const { return reason_; }
   channel::source_event::kind last_event() const { return last_event_; }
   std::uint64_t transactions() const { return transactions_; }
