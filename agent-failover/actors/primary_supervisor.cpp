@@ -1,6 +1,6 @@
 #include "agent-failover/actors/primary_supervisor.hpp"
 
-#include <fmt/core.h>
+#include <fmt/format.h>
 #include <google/protobuf/util/time_util.h>
 #include <caf/actor_system.hpp>
 
@@ -12,6 +12,7 @@
 #include "agent-failover/link/local_address.hpp"
 #include "agent-failover/policy/codec.hpp"
 #include "agent-failover/policy/status.hpp"
+#include "agent-failover/server/copy_layout.hpp"
 #include "agent-failover/server/spec_check.hpp"
 #include "common/log/log.hpp"
 #include "common/rpc/timestamp.hpp"
@@ -156,6 +157,17 @@ void supervisor::start(supervisor_actor::pointer self, const supervisor_surround
     }
   });
   machine_.configured = options_of(spec_, settings_);
+  // What a stand-in would not find is no copy: shown as such, not taken over, and copied now.
+  if (machine_.replication.has_copy && !right_is_ours && machine_.doing == step_id::none) {
+    const auto missing = server::copy_layout(around_->data_dir, spec_).without_copy(around_->fs, spec_);
+    if (!missing.empty()) {
+      machine_.replication = {};
+      daily_wanted_ = true;
+      record(policy::notice::replication_failed,
+             fmt::format("there is no copy of {} yet: the server is unprotected until it is made",
+                         fmt::join(missing, ", ")));
+    }
+  }
   happen(policy::happened(beginning.host_rebooted ? event_kind::host_rebooted : event_kind::restarted));
   watch_pings();
   self_->delayed_send(supervisor_actor(self_), seconds{1}, atom::second_v);

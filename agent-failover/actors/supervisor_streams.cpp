@@ -98,6 +98,8 @@ void supervisor::tell_divergences() {
     record(policy::notice::copy_diverged, text);
     if (at_rest()) daily_wanted_ = true;
   }
+  for (const std::string& text : runner_->copies().caretaker().take_large_logs())
+    record(policy::notice::log_grows, text);
 }
 
 // An event that no decision is made about.

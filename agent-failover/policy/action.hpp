@@ -48,6 +48,7 @@ enum class notice : std::uint8_t {
   replication_failed,  // a bulk copy failed
   rolled_back,         // and the previous generation stays in use
   copy_diverged,       // a copy read back otherwise than it was written, or the primary's file did
+  log_grows,           // the log of a copy cannot be folded: a reader is in the way
   blind,               // this host is in doubt about itself
   state,               // an operator changed the state
 };

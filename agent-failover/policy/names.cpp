@@ -348,6 +348,8 @@ const char* to_string(notice value) {
       return "rolled_back";
     case notice::copy_diverged:
       return "copy_diverged";
+    case notice::log_grows:
+      return "log_grows";
     case notice::blind:
       return "blind";
     case notice::state:

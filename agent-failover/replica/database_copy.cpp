@@ -349,7 +349,15 @@ absl::Status database_copy::prepare_for_stand_in() {
   return absl::OkStatus();
 }
 
+void database_copy::close() {
+  let_go();
+  options_.observer = nullptr;
+  closed_ = true;
+  broken_ = absl::FailedPreconditionError(fmt::format("copy {}: it was let go of", name_));
+}
+
 absl::Status database_copy::resume() {
+  if (closed_) return broken_;
   UNDERSTUDY_RETURN_IF_ERROR(load(standing_in_));
   standing_in_ = false;
   return absl::OkStatus();

@@ -99,6 +99,12 @@ class database_copy final : public channel::database_sink {
   // it open.
   absl::Status resume();
 
+  // Lets go of the files and of the observer for good: whoever has the copy still finds that there is none,
+  // and every call is kFailedPrecondition.
+  void close();
+  // From resume() on; only while the copy is handed to a stand-in.
+  void observed_by(std::shared_ptr<copy_observer> observer) { options_.observer = std::move(observer); }
+
   // A new generation takes the copy's place in two steps, so that several copies can change together:
   // hold_alone() for each, which keeps every other program out (kFailedPrecondition names who is in), the
   // decision, exchange_with() for each. let_in() takes back the first where the second does not follow.
@@ -184,6 +190,7 @@ class database_copy final : public channel::database_sink {
   struct ::stat identity_ {};
   bool exists_ = false;
   bool standing_in_ = false;
+  bool closed_ = false;
   absl::Status broken_;
 
   std::uint32_t page_size_ = 0;

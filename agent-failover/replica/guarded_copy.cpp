@@ -38,6 +38,10 @@ absl::Status guarded_copy::end_heal(std::uint32_t database_pages, const sqlite::
   return feed([&](database_copy& c) { return c.end_heal(database_pages, hash_after); });
 }
 
+void guarded_copy::captured_at(std::chrono::system_clock::time_point time) {
+  feed([&](database_copy& c) { c.captured_at(time); });
+}
+
 void guarded_copy::abandon() {
   feed([](database_copy& c) { c.abandon(); });
 }

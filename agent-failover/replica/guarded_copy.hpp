@@ -1,8 +1,8 @@
 #pragma once
 
 // A database_copy that a stream feeds while something else looks after it: folds it, reads it again, asks it
-// for its image. Every call holds one mutex, so whoever looks after it works in slices of milliseconds: a
-// commit waits for a slice.
+// for its image. Every call holds one mutex, and a commit waits for it: reading goes in slices of milliseconds,
+// a fold takes as long as the disk does, which is why it comes while the stream is quiet.
 //
 // Threads: any.
 
@@ -40,6 +40,7 @@ class guarded_copy final : public channel::database_sink {
   absl::Status commit_durably() override;
   absl::Status begin_heal(channel::heal_way way, std::uint32_t page_size) override;
   absl::Status end_heal(std::uint32_t database_pages, const sqlite::page_hash& hash_after) override;
+  void captured_at(std::chrono::system_clock::time_point time) override;
   void abandon() override;
 
  private:

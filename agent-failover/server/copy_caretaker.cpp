@@ -100,10 +100,16 @@ std::vector<std::string> copy_caretaker::take_divergences() {
   return std::exchange(divergences_, {});
 }
 
+std::vector<std::string> copy_caretaker::take_large_logs() {
+  const std::lock_guard lock(mutex_);
+  return std::exchange(large_logs_, {});
+}
+
 void copy_caretaker::run() {
   ::pthread_setname_np(::pthread_self(), "caretaker");
-  // Of this thread alone; where it is not heeded (no such scheduler) the rate still is.
-  (void)::syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_PRIO_VALUE(IOPRIO_CLASS_IDLE, 0));
+  // Of this thread alone; where it is not heeded (no such scheduler) the rate still is. Not the idle class:
+  // on a busy disk it is not served, and a commit would wait behind the mutex that is held meanwhile.
+  (void)::syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_PRIO_VALUE(IOPRIO_CLASS_BE, 7));
   std::unique_lock lock(mutex_);
   while (!stopping_) {
     if (const std::uint64_t serial = asked_; serial != 0) {
@@ -129,11 +135,27 @@ void copy_caretaker::run() {
 }
 
 void copy_caretaker::fold_what_is_due() {
-  for (const auto& lane : lanes_) {
-    const auto copy = lane->held();
-    if (!copy || copy->quiet_for() < quiet_enough) continue;
+  passes_.resize(lanes_.size());
+  for (std::size_t i = 0; i < lanes_.size(); ++i) {
+    const auto copy = lanes_[i]->held();
+    if (!copy) continue;
     // A copy that cannot be folded now says so in its figures, and to the stream.
-    (void)copy->with([](database_copy& c) { return c.fold_if_due(); });
+    const bool quiet = copy->quiet_for() >= quiet_enough;
+    const replica::copy_figures now = copy->with([&](database_copy& c) {
+      if (quiet) (void)c.fold_if_due();
+      return c.figures();
+    });
+    bool& told = passes_[i].log_told;
+    if (now.wal_bytes < options_.large_log) {
+      told = told && now.wal_bytes > 0 && !now.fold_blocked_by.empty();
+    } else if (!std::exchange(told, true)) {
+      tell(large_logs_,
+           fmt::format(
+               "{}: the log of the copy has {} MiB and cannot be folded: {} is in the way; it grows until "
+               "that ends",
+               lanes_[i]->name(), now.wal_bytes >> 20,
+               now.fold_blocked_by.empty() ? "something" : now.fold_blocked_by));
+    }
   }
 }
 
@@ -144,7 +166,15 @@ void copy_caretaker::read_on(std::uint64_t bytes) {
     database_lane& lane = *lanes_[lane_];
     const auto copy = lane.held();
     const channel::sink_state state = copy ? copy->state() : channel::sink_state{};
+    pass& own = passes_[lane_];
+    const auto now = std::chrono::steady_clock::now();
+    if (next_page_ == 1 && own.begun && now < *own.begun + options_.least_between_passes) {
+      ++lane_;
+      ++tried;
+      continue;
+    }
     if (!state.exists || next_page_ > state.database_pages) {
+      if (state.exists && !own.failed) own.told = false;
       ++lane_;
       next_page_ = 1;
       ++tried;
@@ -153,27 +183,46 @@ void copy_caretaker::read_on(std::uint64_t bytes) {
     const auto pages = static_cast<std::uint32_t>(std::min<std::uint64_t>(
         slice_pages(state.page_size), std::max<std::uint64_t>(1, bytes / state.page_size)));
     std::uint64_t different = 0;
-    const std::uint64_t read = scrub(lane, next_page_, pages, different);
-    if (read == 0) return;  // busy, or with the stand-in: here again in a second
+    const absl::StatusOr<std::uint64_t> read = scrub(lane, next_page_, pages, different);
+    if (read.ok() && *read == 0) return;  // busy, or with the stand-in: here again in a second
+    if (next_page_ == 1) {
+      own.begun = now;
+      own.failed = false;
+    }
+    if (!read.ok()) {
+      own.failed = true;
+      if (!std::exchange(own.told, true)) {
+        tell(divergences_,
+             fmt::format("{}: pages {} to {} of the copy cannot be read: {}; check the disk, they are "
+                         "tried again",
+                         lane.name(), next_page_,
+                         std::min<std::uint64_t>(std::uint64_t{next_page_} + pages - 1, state.database_pages),
+                         message_of(read.status())));
+      }
+    }
     next_page_ += pages;
     bytes -= std::min<std::uint64_t>(bytes, std::uint64_t{pages} * state.page_size);
     if (different > 0) {
-      const std::string text = fmt::format(
-          "{}: {} pages of the copy read back otherwise than they were written; they are brought again",
-          lane.name(), different);
-      log::error(server_, "{}", text);
-      {
-        const std::lock_guard lock(mutex_);
-        divergences_.push_back(text);
-      }
-      on_change_();
+      tell(divergences_,
+           fmt::format(
+               "{}: {} pages of the copy read back otherwise than they were written; they are brought again",
+               lane.name(), different));
     }
   }
 }
 
-// Returns how many pages were read; 0: not now.
-std::uint64_t copy_caretaker::scrub(database_lane& lane, std::uint32_t first, std::uint32_t pages,
-                                    std::uint64_t& different) {
+void copy_caretaker::tell(std::vector<std::string>& to, const std::string& text) {
+  log::error(server_, "{}", text);
+  {
+    const std::lock_guard lock(mutex_);
+    to.push_back(text);
+  }
+  on_change_();
+}
+
+// Returns how many pages were read; 0: not now. An error: they cannot be read.
+absl::StatusOr<std::uint64_t> copy_caretaker::scrub(database_lane& lane, std::uint32_t first,
+                                                    std::uint32_t pages, std::uint64_t& different) {
   const auto copy = lane.held();
   if (!copy) return 0;
   for (int attempt = 0; attempt < patience; ++attempt) {
@@ -189,7 +238,8 @@ std::uint64_t copy_caretaker::scrub(database_lane& lane, std::uint32_t first, st
       if (different > 0) lane.compare_anew();
       return first > present ? 0 : std::min<std::uint64_t>(pages, present - first + 1);
     }
-    if (!absl::IsUnavailable(status)) return 0;
+    if (absl::IsFailedPrecondition(status)) return 0;  // with the stand-in, let go of, or to be healed
+    if (!absl::IsUnavailable(status)) return status;
     std::this_thread::sleep_for(milliseconds(2));
   }
   return 0;
@@ -202,14 +252,19 @@ void copy_caretaker::verify_all(std::uint64_t serial, const std::shared_ptr<grpc
     const auto copy = lane->held();
     channel::sink_state state = copy ? copy->state() : channel::sink_state{};
     for (std::uint32_t first = 1; state.exists && first <= state.database_pages && wanted(serial);) {
-      const std::uint64_t read = scrub(*lane, first, slice_pages(state.page_size), found.different_here);
+      const absl::StatusOr<std::uint64_t> read =
+          scrub(*lane, first, slice_pages(state.page_size), found.different_here);
       state = copy->state();
-      if (read == 0 && first <= state.database_pages) {
+      if (!read.ok()) {
+        found.problem = fmt::format("the copy cannot be read: {}", message_of(read.status()));
+        break;
+      }
+      if (*read == 0 && first <= state.database_pages) {
         found.problem = "the copy is busy or in use here, and was read in part only";
         break;
       }
-      found.pages_here += read;
-      first += static_cast<std::uint32_t>(std::max<std::uint64_t>(read, 1));
+      found.pages_here += *read;
+      first += static_cast<std::uint32_t>(std::max<std::uint64_t>(*read, 1));
     }
     if (agent && wanted(serial)) ask_agent(agent, serial, found);
     all.push_back(std::move(found));

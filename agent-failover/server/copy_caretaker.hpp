@@ -1,20 +1,25 @@
 #pragma once
 
 // Looks after the copies of one server's databases while nobody else has to do with them, on a thread of its
-// own with the lowest I/O priority: folds their logs when the streams are quiet, and reads every page again,
-// the whole copy once a day or faster, against the hashes that the primary stands for. A page that reads back
+// own with the lowest I/O priority that is served at all (what it reads it reads under the copy's mutex,
+// which a commit waits for): folds their logs when the streams are quiet, and reads every page again, the
+// whole copy once a day or faster, against the hashes that the primary stands for. A page that reads back
 // otherwise is disowned, so that the next comparison with the primary brings it again, and told.
 //
 // Threads: any. The lanes outlive it.
 
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
+
+#include "absl/status/statusor.h"
 
 namespace grpc {
 class Channel;
@@ -26,8 +31,10 @@ namespace understudy::server {
 class database_lane;
 
 struct caretaker_options {
-  std::uint64_t least_bytes_per_second = 1 << 20;  // so that a small copy is read several times a day
-  std::uint64_t whole_copy_seconds = 24 * 3600;    // a large one once in this time
+  std::uint64_t least_bytes_per_second = 1 << 20;   // so that a small copy is read several times a day
+  std::chrono::seconds least_between_passes{3600};  // over one copy; each reads its whole log at once
+  std::uint64_t large_log = 64 << 20;  // bytes of a -wal that is folded at 4 MiB: somebody is in the way
+  std::uint64_t whole_copy_seconds = 24 * 3600;  // a large one once in this time
 };
 
 // What verify() found out about one database.
@@ -56,16 +63,20 @@ class copy_caretaker {
   bool verifying() const;
   // Of the last verification that ended, once; empty: none has.
   std::vector<verified_database> take_verified();
-  // What the pass in the background came upon since the last call, in words.
+  // What the pass in the background came upon since the last call, in words: pages that differ, and what
+  // could not be read (once, until a pass ends without).
   std::vector<std::string> take_divergences();
+  // Logs that grow because they cannot be folded, and who is in the way; each once, until it was folded.
+  std::vector<std::string> take_large_logs();
 
  private:
   void run();
   void fold_what_is_due();
   // Reads on for about `bytes`.
   void read_on(std::uint64_t bytes);
-  std::uint64_t scrub(database_lane& lane, std::uint32_t first, std::uint32_t pages,
-                      std::uint64_t& different);
+  absl::StatusOr<std::uint64_t> scrub(database_lane& lane, std::uint32_t first, std::uint32_t pages,
+                                      std::uint64_t& different);
+  void tell(std::vector<std::string>& to, const std::string& text);
   void verify_all(std::uint64_t serial, const std::shared_ptr<grpc::Channel>& agent);
   void ask_agent(const std::shared_ptr<grpc::Channel>& agent, std::uint64_t serial, verified_database& found);
   bool wanted(std::uint64_t serial) const;
@@ -74,6 +85,13 @@ class copy_caretaker {
   const std::vector<std::unique_ptr<database_lane>>& lanes_;
   const std::function<void()> on_change_;
   const caretaker_options options_;
+  struct pass {
+    std::optional<std::chrono::steady_clock::time_point> begun{};
+    bool failed = false;    // something of it could not be read
+    bool told = false;      // and that was said
+    bool log_told = false;  // that its log grows
+  };
+  std::vector<pass> passes_;     // of the lanes
   std::size_t lane_ = 0;         // where the pass is
   std::uint32_t next_page_ = 1;  // of that lane
 
@@ -86,6 +104,7 @@ class copy_caretaker {
   grpc::ClientContext* asking_ = nullptr;
   std::vector<verified_database> verified_;
   std::vector<std::string> divergences_;
+  std::vector<std::string> large_logs_;
   std::thread thread_;
 };
 

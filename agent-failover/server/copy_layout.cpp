@@ -51,6 +51,18 @@ absl::Status copy_layout::prepare(os::file_system& fs, const v1::ServerSpec& spe
   return links->sync();
 }
 
+std::vector<std::string> copy_layout::without_copy(os::file_system& fs, const v1::ServerSpec& spec) const {
+  std::vector<std::string> missing;
+  for (const auto& database : spec.databases()) {
+    const std::string place = place_of(database.path());
+    const auto slash = place.rfind('/');
+    const auto directory = fs.open_root(place.substr(0, slash));
+    const auto file = directory.ok() ? (*directory)->status(place.substr(slash + 1)) : directory.status();
+    if (!file.ok() || file->st_size == 0) missing.push_back(database.catalog());
+  }
+  return missing;
+}
+
 std::vector<std::string> presented_directories(const v1::ServerSpec& spec) {
   std::vector<std::string> all;
   for (const auto& database : spec.databases()) all.push_back(parent_of(database.path()));

@@ -39,6 +39,9 @@ class copy_layout {
   std::string run() const { return directory_ + "/run"; }
   std::string history() const { return directory_ + "/history"; }
 
+  // The catalogs of the databases that have no copy: they were added since, or somebody took it away.
+  std::vector<std::string> without_copy(os::file_system& fs, const v1::ServerSpec& spec) const;
+
   // Makes the directories and the symlinks, durably. Existing ones are kept.
   absl::Status prepare(os::file_system& fs, const v1::ServerSpec& spec) const;
 

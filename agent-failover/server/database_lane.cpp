@@ -1,7 +1,6 @@
 #include "agent-failover/server/database_lane.hpp"
 
 #include <fmt/core.h>
-#include <google/protobuf/util/time_util.h>
 #include <grpcpp/channel.h>
 
 #include <algorithm>
@@ -12,6 +11,7 @@
 #include "common/channel/database_streams.hpp"
 #include "common/log/log.hpp"
 #include "common/os/file_system.hpp"
+#include "common/rpc/timestamp.hpp"
 #include "common/status/status_macros.hpp"
 #include "common/status/status_text.hpp"
 
@@ -19,20 +19,13 @@ namespace understudy::server {
 namespace {
 
 using channel::database_progress;
-using google::protobuf::util::TimeUtil;
 using replica::database_copy;
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
-constexpr std::uint32_t slice_pages = 256;      // read at a time: 1 MiB with the usual page size
-constexpr milliseconds behind_after{3000};      // the source says every second where it is
-constexpr milliseconds unheard_after{2500};     // of what it said: too old to count transactions by
-constexpr std::uint64_t bulk_bytes = 16 << 20;  // a heal of less does not show as a bulk copy
-
-google::protobuf::Timestamp timestamp_of(std::chrono::system_clock::time_point time) {
-  return TimeUtil::NanosecondsToTimestamp(
-      std::chrono::duration_cast<std::chrono::nanoseconds>(time.time_since_epoch()).count());
-}
+constexpr std::uint32_t slice_pages = 256;   // read at a time: 1 MiB with the usual page size
+constexpr milliseconds behind_after{3000};   // the source says every second where it is
+constexpr milliseconds unheard_after{2500};  // of what it said: too old to count transactions by
 
 }  // namespace
 
@@ -49,10 +42,20 @@ database_lane::~database_lane() {
 void database_lane::keep_history(std::shared_ptr<history::recorder> history) {
   if (history_ == history) return;
   history_ = std::move(history);
-  if (!copy_ || released_) return;
+  if (!copy_) return;
+  if (released_) return copy_->with([&](database_copy& c) { c.observed_by(history_); });
   stop();
-  const std::lock_guard lock(mutex_);
-  copy_.reset();
+  let_go();
+}
+
+// Others may have it still (held()), for as long as they read.
+void database_lane::let_go() {
+  std::shared_ptr<replica::guarded_copy> copy;
+  {
+    const std::lock_guard lock(mutex_);
+    copy = std::exchange(copy_, nullptr);
+  }
+  if (copy) copy->with([](database_copy& c) { c.close(); });
 }
 
 absl::Status database_lane::open() {
@@ -97,7 +100,8 @@ std::unique_ptr<stream_lane::line> database_lane::connect(const std::shared_ptr<
 }
 
 absl::StatusOr<store::freeze_row> database_lane::image() {
-  UNDERSTUDY_RETURN_IF_ERROR(open());
+  // With what a stand-in wrote, if one ran.
+  UNDERSTUDY_RETURN_IF_ERROR(take_back());
   const channel::sink_state state = copy_->state();
   if (!state.exists) return absl::FailedPreconditionError(fmt::format("there is no copy of {} yet", name_));
   std::lock_guard lock(mutex_);
@@ -113,8 +117,8 @@ absl::Status database_lane::release() {
   stop();
   if (released_) return absl::OkStatus();
   UNDERSTUDY_RETURN_IF_ERROR(open());
-  if (history_) history_->expect_interruption("a stand-in ran before that");
   UNDERSTUDY_RETURN_IF_ERROR(copy_->with([](database_copy& c) { return c.prepare_for_stand_in(); }));
+  if (history_) history_->expect_interruption("a stand-in ran before that");
   released_ = true;
   return absl::OkStatus();
 }
@@ -180,8 +184,8 @@ absl::Status database_lane::exchange(os::directory& from, const std::string& nam
 void database_lane::close() {
   stop();
   released_ = false;
+  let_go();
   std::lock_guard lock(mutex_);
-  copy_.reset();
   exists_ = false;
 }
 
@@ -198,7 +202,7 @@ v1::CopyStatus database_lane::status() const {
   status.set_heals(heals_before_ + progress_.heals);
   status.set_last_heal_reason(progress_.reason);
   if (last_durable_commit_.time_since_epoch().count() != 0) {
-    *status.mutable_durable_captured_at() = timestamp_of(last_durable_commit_);
+    *status.mutable_durable_captured_at() = rpc::to_timestamp(last_durable_commit_);
   }
   if (!running_) {
     describe_idle(status, exists_);
@@ -238,16 +242,6 @@ void database_lane::say_behind(v1::CopyStatus& status) const {
 bool database_lane::complete() const {
   std::lock_guard lock(mutex_);
   return exists_;
-}
-
-bool database_lane::bulk() const {
-  std::lock_guard lock(mutex_);
-  if (!running_ || progress_.now == database_progress::phase::streaming ||
-      progress_.now == database_progress::phase::drained) {
-    return false;
-  }
-  return !exists_ ||
-         (progress_.now == database_progress::phase::healing && progress_.total_bytes >= bulk_bytes);
 }
 
 std::chrono::system_clock::time_point database_lane::last_durable_commit() const {

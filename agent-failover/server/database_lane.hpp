@@ -50,6 +50,7 @@ class database_lane final : public stream_lane {
   absl::Status release() override;
   absl::Status take_back();
   void close() override;
+  // The stream is stopped, and no stand-in has the copy.
   absl::StatusOr<store::freeze_row> image();
 
   // Of the lane that made a new generation: folds the copy, reads it again from the disk, page by page, and
@@ -72,13 +73,13 @@ class database_lane final : public stream_lane {
 
   v1::CopyStatus status() const override;
   bool complete() const override;
-  bool bulk() const override;
   std::chrono::system_clock::time_point last_durable_commit() const;
 
  private:
   absl::Status ready() override { return take_back(); }
   std::unique_ptr<line> connect(const std::shared_ptr<grpc::Channel>& channel) override;
   void begun() override;
+  void let_go();
   void say_behind(v1::CopyStatus& status) const;
 
   os::file_system& fs_;

@@ -18,8 +18,6 @@ namespace {
 
 using files::files_progress;
 
-constexpr std::uint64_t bulk_files = 1000;  // a reconcile of less does not show as a bulk copy
-
 }  // namespace
 
 file_lane::file_lane(os::file_system& fs, const v1::ServerSpec& spec, std::uint32_t index,
@@ -118,12 +116,6 @@ v1::CopyStatus file_lane::status() const {
 bool file_lane::complete() const {
   std::lock_guard lock(mutex_);
   return complete_;
-}
-
-bool file_lane::bulk() const {
-  std::lock_guard lock(mutex_);
-  return running_ && progress_.now == files_progress::phase::comparing &&
-         (!complete_ || progress_.files_total >= bulk_files);
 }
 
 }  // namespace understudy::server

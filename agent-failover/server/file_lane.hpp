@@ -37,7 +37,6 @@ class file_lane final : public stream_lane {
 
   v1::CopyStatus status() const override;
   bool complete() const override;
-  bool bulk() const override;
 
  private:
   std::unique_ptr<line> connect(const std::shared_ptr<grpc::Channel>& channel) override;

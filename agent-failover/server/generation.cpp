@@ -28,7 +28,8 @@ using std::chrono::system_clock;
 
 constexpr const char* magic = "understudy generation 1";
 constexpr const char* record_name = "generation";
-constexpr std::size_t longest_record = 1 << 20;  // thousands of databases
+constexpr const char* exchanged_name = "exchanged";  // the record, when all databases are exchanged
+constexpr std::size_t longest_record = 1 << 20;      // thousands of databases
 
 absl::StatusOr<std::string> read_text(os::directory& d, const std::string& name) {
   UNDERSTUDY_ASSIGN_OR_RETURN(const auto file, d.open(name, os::open_mode::read));
@@ -38,8 +39,8 @@ absl::StatusOr<std::string> read_text(os::directory& d, const std::string& name)
   return text;
 }
 
-absl::StatusOr<generation_record> read_record(os::directory& d) {
-  UNDERSTUDY_ASSIGN_OR_RETURN(const std::string text, read_text(d, record_name));
+absl::StatusOr<generation_record> read_record(os::directory& d, const char* name = record_name) {
+  UNDERSTUDY_ASSIGN_OR_RETURN(const std::string text, read_text(d, name));
   return parse_generation(text);
 }
 
@@ -86,6 +87,20 @@ absl::Status exchange_again(os::file_system& fs, const copy_layout& layout, cons
                              verified_at);
 }
 
+// Beside the copies, among the earlier ones.
+absl::Status keep_replaced(os::file_system& fs, const copy_layout& layout, os::directory& next,
+                           const generation_record& replaced) {
+  const std::string earlier =
+      fmt::format("{}/generations/{}", layout.directory(), generation_stamp(replaced.verified_at));
+  UNDERSTUDY_RETURN_IF_ERROR(os::make_directories(fs, earlier));
+  UNDERSTUDY_ASSIGN_OR_RETURN(const auto to, fs.open_root(earlier));
+  for (const auto& member : replaced.members) {
+    const std::string file = member.catalog + ".db";
+    UNDERSTUDY_RETURN_IF_ERROR(unless_missing(next.rename(file, *to, file)));
+  }
+  return os::replace_file(*to, record_name, encode(replaced));
+}
+
 // The decision: from here on the new generation is the one.
 absl::Status decide_generation(os::file_system& fs, const copy_layout& layout,
                                const generation_record& record) {
@@ -94,30 +109,32 @@ absl::Status decide_generation(os::file_system& fs, const copy_layout& layout,
   return os::replace_file(*next, record_name, encode(record));
 }
 
-// After the exchanges.
+// From here on the copies may change again, and nobody looks whether they are what was decided upon.
+absl::Status note_exchanged(os::directory& next) {
+  UNDERSTUDY_RETURN_IF_ERROR(next.rename(record_name, next, exchanged_name));
+  return next.sync();
+}
+
+// After the exchanges: puts away what was replaced. Repeatable.
 absl::Status conclude_generation(os::file_system& fs, const copy_layout& layout) {
   const int keep = shares_blocks(fs, layout) ? kept_generations_sharing : kept_generations;
   UNDERSTUDY_ASSIGN_OR_RETURN(const auto directory, fs.open_root(layout.directory()));
   UNDERSTUDY_ASSIGN_OR_RETURN(const auto next, fs.open_root(layout.next()));
-  UNDERSTUDY_ASSIGN_OR_RETURN(const generation_record record, read_record(*next));
+  UNDERSTUDY_ASSIGN_OR_RETURN(const generation_record record, read_record(*next, exchanged_name));
   const auto replaced = read_record(*directory);
   if (!replaced.ok() && !absl::IsNotFound(replaced.status())) {
     log::warning("generation", "the record of the replaced generation: {}", message_of(replaced.status()));
   }
   if (replaced.ok() && *replaced != record) {
-    const std::string earlier =
-        fmt::format("{}/generations/{}", layout.directory(), generation_stamp(replaced->verified_at));
-    UNDERSTUDY_RETURN_IF_ERROR(os::make_directories(fs, earlier));
-    UNDERSTUDY_ASSIGN_OR_RETURN(const auto to, fs.open_root(earlier));
-    for (const auto& member : replaced->members) {
-      const std::string file = member.catalog + ".db";
-      UNDERSTUDY_RETURN_IF_ERROR(unless_missing(next->rename(file, *to, file)));
-    }
-    UNDERSTUDY_RETURN_IF_ERROR(os::replace_file(*to, record_name, encode(*replaced)));
+    const absl::Status kept = keep_replaced(fs, layout, *next, *replaced);
+    if (!kept.ok() && !absl::IsResourceExhausted(kept)) return kept;
+    if (!kept.ok()) log::warning("generation", "the replaced generation is not kept: {}", message_of(kept));
+    for (const auto& member : replaced->members)
+      UNDERSTUDY_RETURN_IF_ERROR(unless_missing(next->remove_file(member.catalog + ".db")));
   }
   for (const auto& member : record.members)
     UNDERSTUDY_RETURN_IF_ERROR(unless_missing(next->remove_file(member.catalog + ".db")));
-  UNDERSTUDY_RETURN_IF_ERROR(next->rename(record_name, *directory, record_name));
+  UNDERSTUDY_RETURN_IF_ERROR(next->rename(exchanged_name, *directory, record_name));
   UNDERSTUDY_RETURN_IF_ERROR(directory->sync());
   UNDERSTUDY_RETURN_IF_ERROR(next->sync());
   const auto generations = directory->open_directory("generations");
@@ -188,6 +205,8 @@ bool shares_blocks(os::file_system& fs, const copy_layout& layout) {
 
 absl::Status begin_generation(os::file_system& fs, const copy_layout& layout) {
   UNDERSTUDY_ASSIGN_OR_RETURN(const auto directory, fs.open_root(layout.directory()));
+  if (directory->status(fmt::format("next/{}", exchanged_name)).ok())
+    UNDERSTUDY_RETURN_IF_ERROR(conclude_generation(fs, layout));
   if (directory->status("next/generation").ok()) {
     return absl::FailedPreconditionError(
         "a new generation waits to take the copy's place; it does at the next start of understudyd");
@@ -219,12 +238,19 @@ absl::Status put_in_use(os::file_system& fs, const copy_layout& layout,
   UNDERSTUDY_ASSIGN_OR_RETURN(const auto next, fs.open_root(layout.next()));
   for (std::size_t i = 0; i < live.size(); ++i)
     UNDERSTUDY_RETURN_IF_ERROR(live[i]->exchange(*next, live[i]->name() + ".db", std::move(images[i])));
-  return conclude_generation(fs, layout);
+  UNDERSTUDY_RETURN_IF_ERROR(note_exchanged(*next));
+  // It is in use. What was replaced is put away, or again before the next one is begun.
+  if (const absl::Status concluded = conclude_generation(fs, layout); !concluded.ok()) {
+    log::warning("generation", "what the new generation replaced cannot be put away: {}",
+                 message_of(concluded));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status complete_generation(os::file_system& fs, const copy_layout& layout, const v1::ServerSpec& spec) {
   UNDERSTUDY_ASSIGN_OR_RETURN(const auto directory, fs.open_root(layout.directory()));
   if (absl::IsNotFound(directory->status("next").status())) return absl::OkStatus();
+  if (directory->status(fmt::format("next/{}", exchanged_name)).ok()) return conclude_generation(fs, layout);
   if (absl::IsNotFound(directory->status("next/generation").status()))
     return files::remove_tree(*directory, "next");
   UNDERSTUDY_ASSIGN_OR_RETURN(const auto next, directory->open_directory("next"));
@@ -235,6 +261,7 @@ absl::Status complete_generation(os::file_system& fs, const copy_layout& layout,
     if (database == spec.databases().end()) continue;  // no longer protected
     UNDERSTUDY_RETURN_IF_ERROR(exchange_again(fs, layout, database->path(), member, record.verified_at));
   }
+  UNDERSTUDY_RETURN_IF_ERROR(note_exchanged(*next));
   log::info(spec.name(), "the generation of {} is in use", generation_stamp(record.verified_at));
   return conclude_generation(fs, layout);
 }

@@ -5,6 +5,7 @@
 //
 //   next/CATALOG.db         a new generation while it is made; after the exchange, what was replaced
 //   next/generation         the decision: it is whole and verified, and has to take the copy's place
+//   next/exchanged          the same, when it has; what was replaced has to be put away
 //   generation              of the generation in use
 //   generations/STAMP/...   earlier ones, CATALOG.db each with their `generation`, the newest few
 //

@@ -348,10 +348,6 @@ bool replication::complete() const {
   return std::all_of(all_.begin(), all_.end(), [](const stream_lane* lane) { return lane->complete(); });
 }
 
-bool replication::bulk() const {
-  return std::any_of(all_.begin(), all_.end(), [](const stream_lane* lane) { return lane->bulk(); });
-}
-
 std::string replication::out_of_space() const {
   for (const stream_lane* lane : all_) {
     const absl::Status end = lane->last_end();

@@ -109,8 +109,6 @@ class replication {
   std::vector<v1::CopyStatus> files() const;
   // True: every database and file tree has been in step once, so that a takeover has something to stand on.
   bool complete() const;
-  // True: a first or large copy is under way.
-  bool bulk() const;
   // Which copy has no space left on its disk; empty: none, as far as the last attempt told.
   std::string out_of_space() const;
   // When the newest durable commit of any database was seen at the primary.

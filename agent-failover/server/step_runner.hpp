@@ -86,14 +86,12 @@ class step_runner {
   // What must hold again after a restart of the daemon under a running stand-in.
   void adopt_running(bool addresses_held, std::vector<store::freeze_row> frozen);
   bool stand_in_is_up() const { return stand_in_.up(); }
-  void set_frozen(std::vector<store::freeze_row> frozen) { frozen_ = std::move(frozen); }
 
   replication& copies() { return copies_; }
   const replication& copies() const { return copies_; }
   stand_in& applications() { return stand_in_; }
   const stand_in& applications() const { return stand_in_; }
   restoration_progress way_back() const;
-  const copy_layout& layout() const { return layout_; }
 
  private:
   absl::Status dispatch(const step_context& context, step_outcome& outcome);

@@ -41,8 +41,6 @@ class stream_lane {
   virtual v1::CopyStatus status() const = 0;
   // In step once, so that a takeover has something to stand on.
   virtual bool complete() const = 0;
-  // A first or large copy is under way.
-  virtual bool bulk() const = 0;
 
   // With a channel: starts unless it runs or the back-off after the last failure is not over. Without: stops.
   void keep(const std::shared_ptr<grpc::Channel>& channel);

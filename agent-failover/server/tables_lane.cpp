@@ -1,7 +1,6 @@
 #include "agent-failover/server/tables_lane.hpp"
 
 #include <fmt/core.h>
-#include <google/protobuf/util/time_util.h>
 #include <grpcpp/channel.h>
 
 #include <algorithm>
@@ -14,6 +13,7 @@
 #include "agent-failover/tables/table_stream.hpp"
 #include "common/log/log.hpp"
 #include "common/os/file_system.hpp"
+#include "common/rpc/timestamp.hpp"
 #include "common/sqlite/wal_format.hpp"
 #include "common/status/status_macros.hpp"
 
@@ -21,7 +21,6 @@ namespace understudy::server {
 namespace {
 
 using channel::database_progress;
-using google::protobuf::util::TimeUtil;
 using std::chrono::milliseconds;
 using std::chrono::system_clock;
 
@@ -163,9 +162,7 @@ v1::CopyStatus tables_lane::status() const {
   status.set_tables_saved_bytes(before_.saved_bytes + now_.saved_bytes);
   status.set_tables_saved_transactions(before_.saved_transactions + now_.saved_transactions);
   if (last_durable_commit_.time_since_epoch().count() != 0) {
-    *status.mutable_durable_captured_at() = TimeUtil::NanosecondsToTimestamp(
-        std::chrono::duration_cast<std::chrono::nanoseconds>(last_durable_commit_.time_since_epoch())
-            .count());
+    *status.mutable_durable_captured_at() = rpc::to_timestamp(last_durable_commit_);
   }
   const bool known = in_step_at_.time_since_epoch().count() != 0;
   if (!running_) {

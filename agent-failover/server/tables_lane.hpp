@@ -32,7 +32,6 @@ class tables_lane final : public stream_lane {
   void close() override { (void)release(); }
   v1::CopyStatus status() const override;
   bool complete() const override { return true; }
-  bool bulk() const override { return false; }
 
   // Of a new generation that is verified, synced and nobody's yet: brings its tables to where they are in the
   // copy in use, unless nothing was acknowledged since `begun`, when it began: it is newer then. What an

@@ -147,6 +147,31 @@ TEST_F(host_daily, taken_over_on_the_last_generation_while_one_is_made) {
   EXPECT_THAT(world_.violations(), IsEmpty());
 }
 
+// A database that was added since has no copy: the server is shown as it is, and not taken over without it.
+TEST_F(host_daily, a_server_is_not_protected_until_a_database_that_was_added_is_copied) {
+  world_.stop();
+  auto& added = *p1().spec.add_databases();
+  added.set_catalog("second");
+  added.set_path(p1().place + "/second.db");
+  world_.start(false);
+  ASSERT_TRUE(world_.until([&] { return world_.host->state("p1").agent_connected(); }));
+  EXPECT_FALSE(world_.host->state("p1").is_protected());
+  p1().answers_pings = false;
+  ASSERT_TRUE(world_.until([&] { return world_.is("Blocked"); })) << world_.host->state("p1").state();
+  EXPECT_TRUE(p1().primary.application_runs());
+  EXPECT_THAT(p1().primary.orders(), Not(Contains(testing::HasSubstr("fence"))));
+}
+
+TEST_F(host_daily, a_copy_that_is_gone_is_made_again) {
+  world_.stop();
+  for (const char* suffix : {"", "-wal", "-shm"}) std::filesystem::remove(copy() + suffix);
+  add_row("since then");
+  world_.start(false);
+  ASSERT_TRUE(world_.until([&] { return !world_.host->state("p1").is_protected(); }));
+  ASSERT_TRUE(world_.until([&] { return world_.host->state("p1").is_protected(); }));
+  EXPECT_THAT(rows_of_copy(), testing::HasSubstr("since then"));
+}
+
 TEST_F(host_daily, verify_reads_the_copy_from_the_disk_and_a_damaged_one_is_replaced) {
   const std::string sound = run_sql(copy(), "select x from t");
   {

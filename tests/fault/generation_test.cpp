@@ -13,6 +13,7 @@
 #include <atomic>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <functional>
 #include <random>
 
@@ -192,6 +193,43 @@ TEST_P(generation, power_cut_at_operations) {
     SCOPED_TRACE(fmt::format("operation {} of {}", n, last));
     ASSERT_NO_FATAL_FAILURE(run([&](auto& fs) { fs.cut_power_at_operation(n); }, n));
   }
+}
+
+// What was replaced cannot be put away: the new generation is in use all the same, says so, and takes the
+// changes that follow; the next one puts away what is left, and so does a start.
+TEST(generation_left_over, is_put_away_later) {
+  const test::temporary_directory real(test::where::memory);
+  const std::string earlier = real.path() + "/generations";
+  {
+    site here(os::posix_file_system(), real.path());
+    ASSERT_TRUE(here.open().ok());
+    ASSERT_TRUE(here.next(old_state).ok());
+    std::filesystem::remove_all(earlier);
+    std::ofstream(earlier) << "in the way";
+    const absl::Status used = here.next(new_state);
+    ASSERT_TRUE(used.ok()) << message_of(used);
+    ASSERT_TRUE(fill(*here.live[0], new_state, new_state + 1).ok());
+    EXPECT_FALSE(begin_generation(here.fs, here.layout).ok());
+  }
+  {
+    site again(os::posix_file_system(), real.path());
+    EXPECT_FALSE(again.open().ok());  // it says why
+    std::filesystem::remove(earlier);
+    ASSERT_TRUE(again.open().ok());
+    again.live.clear();
+    EXPECT_EQ(test::inspect(again.layout.place_of("/data/one.db"), commits()).marker, new_state + 1);
+    EXPECT_EQ(test::inspect(again.layout.place_of("/data/two.db"), commits()).marker, new_state);
+    EXPECT_TRUE(std::filesystem::exists(earlier));
+    EXPECT_FALSE(std::filesystem::exists(again.layout.next() + "/exchanged"));
+  }
+  site here(os::posix_file_system(), real.path());
+  ASSERT_TRUE(here.open().ok());
+  std::filesystem::remove_all(earlier);
+  std::ofstream(earlier) << "in the way";
+  ASSERT_TRUE(here.next(new_state + 2).ok());
+  std::filesystem::remove(earlier);
+  const absl::Status next = here.next(new_state + 3);
+  EXPECT_TRUE(next.ok()) << message_of(next);
 }
 
 // kill -9 of a process that makes one generation after the other.

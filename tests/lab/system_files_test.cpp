@@ -89,7 +89,12 @@ TEST_F(system_files, an_agent_killed_in_the_middle_of_a_failback_loses_nothing) 
     site->agent().wait();
     operator_at_work.join();
     site->start_agent();
-    ASSERT_TRUE(site->wait_state([](const v1::ServerState& now) { return now.agent_connected(); }, 15s));
+    // A failback that was given up is over when the stand-in's takeover is complete.
+    ASSERT_TRUE(site->wait_state(
+        [](const v1::ServerState& now) {
+          return now.agent_connected() && (now.state() == "StandingIn" || now.state() == "Monitoring");
+        },
+        15s));
     if (site->state()->state() == "StandingIn") {
       ASSERT_TRUE(serves(address));
       site->must({"failback", "primary", "--discard-primary", "--yes"});
