@@ -2,8 +2,11 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
+
 #include "agent-failover/server/adapter_choice.hpp"
 #include "agent-failover/server/running_application.hpp"
+#include "agent-failover/server/spec_check.hpp"
 #include "common/rpc/message_limits.hpp"
 
 namespace understudy::actors {
@@ -11,6 +14,21 @@ namespace {
 
 using policy::event_kind;
 using policy::phase;
+
+constexpr std::size_t most_found = 1000;        // of one server; what an agent finds, too
+constexpr std::size_t longest_left_out = 2000;  // bytes of an event's text
+
+// "*" stands for any text, also none.
+bool stands_for(std::string_view pattern, std::string_view text) {
+  const auto star = pattern.find('*');
+  if (star == std::string_view::npos) return pattern == text;
+  if (!text.starts_with(pattern.substr(0, star))) return false;
+  const std::string_view rest = pattern.substr(star + 1);
+  for (std::size_t at = star; at <= text.size(); ++at) {
+    if (stands_for(rest, text.substr(at))) return true;
+  }
+  return false;
+}
 
 }  // namespace
 
@@ -57,6 +75,80 @@ std::vector<policy::event> agent_news::events(const v1::HoldLeaseResponse& agent
   }
   if (!waiting) back_reported_ = false;
   return found;
+}
+
+found_databases agent_news::found(const v1::ServerSpec& spec,
+                                  const std::set<std::string>& without_copy) const {
+  found_databases result;
+  if (!description_) return result;
+  std::set<std::string_view> there;
+  for (const auto& described : description_->databases()) there.insert(described.path());
+  std::set<std::string_view> catalogs;
+  std::set<std::string_view> paths;
+  std::size_t room = most_found;
+  for (const auto& has : spec.databases()) {
+    catalogs.insert(has.catalog());
+    paths.insert(has.path());
+    if (!has.found()) continue;
+    if (!there.contains(has.path()) && without_copy.contains(has.catalog())) {
+      result.drop.push_back(has.catalog());
+    } else if (room > 0) {
+      --room;
+    }
+  }
+  const auto leave_out = [&](const std::string& text) {
+    if (result.left_out.size() < longest_left_out)
+      result.left_out += (result.left_out.empty() ? "" : "; ") + text;
+  };
+  for (const std::string& text : description_->not_protected()) leave_out(text);
+  bool full = false;
+  for (const auto& described : description_->databases()) {
+    const auto& ignored = spec.ignore_found_databases();
+    if (!described.found() || catalogs.contains(described.catalog()) || paths.contains(described.path()) ||
+        std::any_of(ignored.begin(), ignored.end(),
+                    [&](const std::string& pattern) { return stands_for(pattern, described.catalog()); }))
+      continue;
+    if (result.add.size() >= room) {
+      if (!std::exchange(full, true))
+        leave_out(fmt::format("a server has at most {} found databases; the first that is left out is {}",
+                              most_found, described.path()));
+      continue;
+    }
+    v1::DatabaseSpec database;
+    database.set_catalog(described.catalog());
+    database.set_path(described.path());
+    *database.mutable_configuration_tables() = described.configuration_tables();
+    database.set_found(true);
+    v1::ServerSpec with;
+    *with.add_databases() = database;
+    with.set_present(spec.present());
+    with.set_name("x");
+    with.set_address("127.0.0.1");
+    if (const auto wrong = server::check(with); !wrong.empty()) {
+      leave_out(fmt::format("{}: {}", described.path(), wrong.front().description));
+      continue;
+    }
+    catalogs.insert(described.catalog());
+    paths.insert(described.path());
+    result.add.push_back(std::move(database));
+  }
+  return result;
+}
+
+std::vector<std::string> agent_news::damage(const v1::HoldLeaseResponse& agent) {
+  std::map<std::string, std::uint64_t> now;
+  std::vector<std::string> told;
+  for (const auto& damage : agent.damaged()) {
+    now[damage.catalog()] = damage.pages();
+    const auto before = told_->damaged_pages.find(damage.catalog());
+    if (before != told_->damaged_pages.end() && before->second >= damage.pages()) continue;
+    told.push_back(fmt::format(
+        "{}: {} page{} of the database file on the primary {} not as last committed; the copy keeps what was",
+        damage.catalog(), damage.pages(), damage.pages() == 1 ? "" : "s",
+        damage.pages() == 1 ? "is" : "are"));
+  }
+  told_->damaged_pages = std::move(now);
+  return told;
 }
 
 std::optional<v1::HoldLeaseRequest> agent_news::order(const v1::HoldLeaseResponse& agent,

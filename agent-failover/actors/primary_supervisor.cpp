@@ -74,7 +74,7 @@ void supervisor::start(supervisor_actor::pointer self, const supervisor_surround
   spec_ = spec;
   settings_ = settings;
   machine_ = std::move(beginning.machine);
-  news_ = agent_news(beginning.agent_boot);
+  news_ = agent_news(beginning.agent_boot, beginning.told);
   boot_recorded_ = std::move(beginning.agent_boot);
   if (!spec_.daily().empty()) {
     if (auto schedule = server::daily_schedule::parse(spec_.daily()); schedule.ok()) {
@@ -393,10 +393,10 @@ v1::Event supervisor::make_event(const policy::action& action, const pending& on
   *event.mutable_at() = rpc::timestamp_now();
   event.set_server(spec_.name());
   event.set_kind(policy::to_string(action.what));
-  const bool bad = action.what == policy::notice::failure ||
-                   action.what == policy::notice::takeover_blocked ||
-                   action.what == policy::notice::second_failure || action.what == policy::notice::conflict ||
-                   action.what == policy::notice::failback_failed;
+  const bool bad =
+      action.what == policy::notice::failure || action.what == policy::notice::takeover_blocked ||
+      action.what == policy::notice::second_failure || action.what == policy::notice::conflict ||
+      action.what == policy::notice::failback_failed || action.what == policy::notice::database_damaged;
   event.set_severity(bad                           ? v1::EVENT_SEVERITY_ERROR
                      : policy::mailed(action.what) ? v1::EVENT_SEVERITY_WARNING
                                                    : v1::EVENT_SEVERITY_INFO);

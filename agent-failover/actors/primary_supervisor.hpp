@@ -1,9 +1,12 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "agent-failover/actors/actors.hpp"
+#include "agent-failover/actors/agent_news.hpp"
 
 namespace caf {
 class actor_system;
@@ -34,6 +37,8 @@ struct supervisor_surroundings {
   std::string host_address;
   server::histories* past = nullptr;    // null: none is kept
   server::file_feeds* feeds = nullptr;  // null: nobody follows file changes
+  // Changes a server's databases so, soon, by a thread of its own. May be empty.
+  std::function<void(const std::string& server, const found_databases& databases)> adopt = {};
 };
 
 // How a supervisor begins.
@@ -41,7 +46,8 @@ struct supervisor_beginning {
   policy::primary_state machine{};  // as it was last durable, or a new one
   store::wall_time since{};
   std::vector<store::freeze_row> frozen{};
-  std::string agent_boot{};    // the boot id that the agent last reported; empty: never
+  std::string agent_boot{};  // the boot id that the agent last reported; empty: never
+  std::shared_ptr<told_news> told = std::make_shared<told_news>();  // outlives supervisors of the server
   bool host_rebooted = false;  // this machine's boot id changed: nothing of ours runs any more
 };
 

@@ -52,10 +52,6 @@ std::string read_boot_id(const std::string& file) {
   return id;
 }
 
-std::string new_etag() {
-  return fmt::format("{:x}", std::chrono::steady_clock::now().time_since_epoch().count());
-}
-
 v1::EventSeverity severity_of(log::level level) {
   switch (level) {
     case log::level::error:
@@ -146,6 +142,7 @@ absl::Status root::open() {
   parts_->restores = std::make_unique<restorer>(fs, board_, *parts_->past,
                                                 [this](const std::string& path) { return owner_of(path); });
 
+  adopter_ = std::make_unique<server::worker>("adopter");
   auto around = std::make_unique<supervisor_surroundings>(supervisor_surroundings{
       .fs = fs,
       .capture = *parts_->capture,
@@ -159,6 +156,11 @@ absl::Status root::open() {
       .host_address = options_.host_address,
       .past = parts_->past.get(),
       .feeds = &parts_->feeds,
+      .adopt =
+          [this](const std::string& name, const found_databases& found) {
+            std::lock_guard lock(mutex_);
+            if (adopter_) adopter_->post([this, name, found] { adopt(name, found); });
+          },
   });
   {
     std::lock_guard lock(parts_->samples_mutex);
@@ -197,6 +199,11 @@ absl::Status root::open() {
 
 root::~root() {
   log::set_listener({});
+  {
+    std::unique_lock lock(mutex_);
+    const auto ended = std::move(adopter_);
+    lock.unlock();  // a job that is under way may need it
+  }
   board_.close();
   std::vector<std::string> names;
   {
@@ -225,6 +232,7 @@ root::~root() {
 }
 
 void root::spawn(const v1::ServerSpec& spec, supervisor_beginning beginning) {
+  beginning.told = told_.try_emplace(spec.name(), beginning.told).first->second;
   supervisor_actor handle =
       spawn_primary_supervisor(parts_->system, *parts_->around, spec, settings_, std::move(beginning));
   handle->attach_functor([name = spec.name()](const caf::error& reason) {
@@ -331,62 +339,12 @@ absl::StatusOr<std::vector<v1::ApplicationStatus>> root::command_application(con
   return future.get();
 }
 
-absl::Status root::add_server(const v1::ServerSpec& given) {
-  UNDERSTUDY_RETURN_IF_ERROR(check_directory(given));
-  v1::ServerSpec spec = given;
-  spec.set_etag(new_etag());
-  {
-    std::lock_guard lock(mutex_);
-    if (!specs_.emplace(spec.name(), spec).second) {
-      return absl::AlreadyExistsError(fmt::format("there is already a server \"{}\"", spec.name()));
-    }
-  }
-  supervisor_beginning beginning{.since = std::chrono::system_clock::now()};
-  beginning.machine.configured = options_of(spec, settings());
-  store::changes changes;
-  changes.put_server = spec;
-  changes.machines.push_back(
-      {.server = spec.name(), .state = policy::encode(beginning.machine), .since = beginning.since});
-  if (absl::Status stored = commit(std::move(changes)); !stored.ok()) {
-    std::lock_guard lock(mutex_);
-    specs_.erase(spec.name());
-    return stored;
-  }
-  log::info(spec.name(), "added, at {}", spec.address());
-  std::lock_guard lock(mutex_);
-  spawn(spec, std::move(beginning));
-  return absl::OkStatus();
-}
-
 absl::StatusOr<policy::primary_state> root::machine_of(const std::string& name) const {
   UNDERSTUDY_ASSIGN_OR_RETURN(const auto machines, store_->machines());
   for (const auto& row : machines) {
     if (row.server == name) return policy::decode(row.state);
   }
   return api::no_such_server(name);
-}
-
-// A server is not pulled from under a takeover.
-absl::Status root::may_change(const std::string& name) const {
-  auto state = board_.server(name);
-  if (!state) return api::no_such_server(name);
-  const std::string& now = state->state();
-  for (const char* quiet : {"Monitoring", "Suspect", "Warned", "Blind", "Suspended", "Stopped", "Blocked"}) {
-    if (now.starts_with(quiet)) return absl::OkStatus();
-  }
-  return absl::FailedPreconditionError(
-      fmt::format("{} is {}: fail back first, or wait until the takeover has ended", name, now));
-}
-
-// Ends the supervisor of a server that is doing nothing. One that began to act meanwhile goes on.
-absl::Status root::end_quiet(const std::string& name) {
-  end(name);
-  UNDERSTUDY_ASSIGN_OR_RETURN(const policy::primary_state machine, machine_of(name));
-  if (machine.owner == policy::right_owner::primary && machine.doing == policy::step_id::none)
-    return absl::OkStatus();
-  UNDERSTUDY_RETURN_IF_ERROR(respawn(name));
-  return absl::FailedPreconditionError(
-      fmt::format("{} is {} by now: wait until that has ended", name, policy::name_of(machine)));
 }
 
 absl::Status root::respawn(const std::string& name) {
@@ -399,23 +357,6 @@ absl::Status root::respawn(const std::string& name) {
   if (spec == specs_.end()) return api::no_such_server(name);
   spawn(spec->second, std::move(beginning));
   return absl::OkStatus();
-}
-
-absl::Status root::update_server(const v1::ServerSpec& given) {
-  UNDERSTUDY_RETURN_IF_ERROR(may_change(given.name()));
-  UNDERSTUDY_RETURN_IF_ERROR(check_directory(given));
-  v1::ServerSpec spec = given;
-  spec.set_etag(new_etag());
-  UNDERSTUDY_RETURN_IF_ERROR(end_quiet(spec.name()));
-  store::changes changes;
-  changes.put_server = spec;
-  absl::Status stored = commit(std::move(changes));
-  if (stored.ok()) {
-    std::lock_guard lock(mutex_);
-    specs_[spec.name()] = spec;
-  }
-  UNDERSTUDY_RETURN_IF_ERROR(respawn(spec.name()));
-  return stored;
 }
 
 api::command_result root::restore(const api::restore_request& request) {
@@ -467,22 +408,8 @@ std::string root::owner_of(const std::string& path) const {
   return inside(options_.data_dir) ? "this daemon's own data" : "";
 }
 
-// Two copies never share a directory, nor lie in each other's.
-absl::Status root::check_directory(const v1::ServerSpec& spec) const {
-  const std::string own = server::copy_layout(options_.data_dir, spec).directory() + "/";
-  std::lock_guard lock(mutex_);
-  for (const auto& [name, other] : specs_) {
-    if (name == spec.name()) continue;
-    const std::string theirs = server::copy_layout(options_.data_dir, other).directory() + "/";
-    if (own.starts_with(theirs) || theirs.starts_with(own)) {
-      return absl::InvalidArgumentError(fmt::format(
-          "server.local_dir: {} holds the copy of {}: choose a directory of its own", theirs, name));
-    }
-  }
-  return absl::OkStatus();
-}
-
 absl::Status root::remove_server(const std::string& name, bool delete_copy) {
+  std::lock_guard one(changing_);
   UNDERSTUDY_RETURN_IF_ERROR(may_change(name));
   UNDERSTUDY_RETURN_IF_ERROR(end_quiet(name));
   store::changes changes;
@@ -496,12 +423,15 @@ absl::Status root::remove_server(const std::string& name, bool delete_copy) {
     std::lock_guard lock(mutex_);
     spec = specs_[name];
     specs_.erase(name);
+    told_.erase(name);
   }
   caf::anon_send(parts_->around->arbiter, atom::release_v, name);
   board_.remove(name);
   parts_->feeds.forget(name);
   log::info(name, "removed");
   if (!delete_copy) {
+    for (const auto& database : spec.databases())
+      server::copy_layout(options_.data_dir, spec).remove_unfinished(database);
     parts_->past->forget(name);
     return absl::OkStatus();
   }

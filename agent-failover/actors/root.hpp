@@ -14,6 +14,7 @@
 #include "agent-failover/api/board.hpp"
 #include "agent-failover/api/change_feed_service.hpp"
 #include "agent-failover/api/control.hpp"
+#include "agent-failover/server/worker.hpp"
 #include "agent-failover/store/log_keeper.hpp"
 
 namespace understudy::actors {
@@ -73,16 +74,21 @@ class root final : public api::control {
   absl::Status end_quiet(const std::string& name);
   absl::Status respawn(const std::string& name);
   absl::Status commit(store::changes changes);
+  absl::Status replace_spec(const v1::ServerSpec& given);
+  void adopt(const std::string& name, const found_databases& found);
 
   const root_options options_;
   api::board board_;
+  std::mutex changing_;       // one change of a specification at a time; taken before mutex_
   mutable std::mutex mutex_;  // guards what follows
   std::shared_ptr<store::state_store> store_;
   std::unique_ptr<store::log_keeper> log_keeper_;
   std::map<std::string, v1::ServerSpec> specs_;
   v1::Settings settings_;
   std::map<std::string, supervisor_actor> supervisors_;
+  std::map<std::string, std::shared_ptr<told_news>> told_;  // by server
   std::unique_ptr<parts> parts_;
+  std::unique_ptr<server::worker> adopter_;  // changes specifications on behalf of supervisors
 };
 
 }  // namespace understudy::actors

@@ -102,6 +102,8 @@ class supervisor {
   void record(policy::notice what, const std::string& text);
   void follow_agent();
   void tell_agent();
+  void ask_for_description();
+  void adopt_databases();
   void record_boot();
   void compare_application_versions();
   void on_versions(const link_report& report);
@@ -167,6 +169,7 @@ class supervisor {
   bool recording_boot_ = false;  // a commit of another one is under way
   bool telling_ = false;         // a fence or grant is under way
   steady_clock::time_point tell_not_before_;
+  steady_clock::time_point adopt_not_before_;
   std::chrono::nanoseconds round_trip_{0};
   std::string published_;  // the last state published, serialized
 

@@ -31,11 +31,7 @@ void supervisor::on_line(const link_report& report) {
       log::info(spec_.name(), "the agent is connected");
       news_.connected();
       versions_due_ = {};
-      line_worker_->post([link = link_, post = poster<atom::line_atom, link_report>()] {
-        if (auto description = link->describe(describe_timeout); description.ok()) {
-          post(atom::line_v, {.what = link_report::kind::described, .description = *std::move(description)});
-        }
-      });
+      ask_for_description();
       break;
     case link_report::kind::down:
       connected_ = false;
@@ -43,7 +39,12 @@ void supervisor::on_line(const link_report& report) {
       log::warning(spec_.name(), "the agent's connection is lost: {}", report.reason);
       break;
     case link_report::kind::described:
-      news_.described(report.description);
+      if (report.reason.empty()) {
+        news_.described(report.description);
+        adopt_databases();
+      } else {
+        news_.not_described();
+      }
       break;
     case link_report::kind::versions:
       on_versions(report);
@@ -59,6 +60,8 @@ void supervisor::on_line(const link_report& report) {
     case link_report::kind::state:
       agent_ = report.state;
       agent_news_fresh_ = true;
+      if (news_.databases_changed(*agent_)) ask_for_description();
+      for (const std::string& text : news_.damage(*agent_)) record(policy::notice::database_damaged, text);
       self_->send(around_->health, atom::line_v);
       if (auto verdict = compare_versions(UNDERSTUDY_VERSION, agent_->version());
           verdict.text != versions_.text) {
@@ -71,6 +74,35 @@ void supervisor::on_line(const link_report& report) {
   keep_streams();
   follow_copy();
   publish();
+}
+
+void supervisor::ask_for_description() {
+  line_worker_->post([link = link_, post = poster<atom::line_atom, link_report>()] {
+    link_report report{.what = link_report::kind::described};
+    if (auto description = link->describe(describe_timeout); description.ok()) {
+      report.description = *std::move(description);
+    } else {
+      report.reason = std::string(message_of(description.status()));
+    }
+    post(atom::line_v, std::move(report));
+  });
+}
+
+// The server's specification is the root's to change; a supervisor with the new one takes this one's place.
+void supervisor::adopt_databases() {
+  if (!around_->adopt || !connected_ || machine_.at != phase::monitoring || machine_.doing != step_id::none ||
+      committing_ || shutting_down_ || steady_clock::now() < adopt_not_before_)
+    return;
+  const found_databases found = news_.found(spec_, runner_->copies().without_copy());
+  if (news_.is_new(found.left_out)) record(policy::notice::databases_left_out, found.left_out);
+  if (found.empty()) return;
+  // What is under way would begin anew.
+  if (copy_running_ || verifying_ || reading_) return;
+  for (const auto& copy : runner_->copies().databases()) {
+    if (copy.phase() != v1::COPY_PHASE_STREAMING && copy.bytes_done() < copy.bytes_total()) return;
+  }
+  adopt_not_before_ = steady_clock::now() + tell_again_after;
+  around_->adopt(spec_.name(), found);
 }
 
 // With one shared address, pings and dialling would reach this host itself while it holds it.
@@ -88,6 +120,7 @@ void supervisor::follow_agent() {
   for (policy::event& event : news_.events(*agent_, machine_)) happen(std::move(event));
   record_boot();
   tell_agent();
+  adopt_databases();
 }
 
 // What is reported for the first time is no news, but must be known to the next life of this daemon. Another

@@ -141,7 +141,8 @@ void supervisor::follow_copy() {
   std::uint64_t total = 0;
   std::string what;
   const auto look = [&](const v1::CopyStatus& copy) {
-    if (copy.phase() == v1::COPY_PHASE_STREAMING) return;
+    const bool gone = copy.phase() == v1::COPY_PHASE_STOPPED;
+    if (copy.phase() == v1::COPY_PHASE_STREAMING || gone) return;
     streaming = false;
     done += copy.bytes_done();
     total += copy.bytes_total();

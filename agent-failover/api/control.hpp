@@ -82,6 +82,7 @@ class control {
                                                            const std::function<bool()>& go_on) = 0;
 
   virtual absl::Status add_server(const v1::ServerSpec& spec) = 0;
+  // kAborted: the etag is not that of the present specification.
   virtual absl::Status update_server(const v1::ServerSpec& spec) = 0;
   virtual absl::Status remove_server(const std::string& name, bool delete_copy) = 0;
   virtual std::vector<v1::ServerSpec> servers() const = 0;

@@ -120,15 +120,13 @@ grpc::Status supervisor_service::GetServer(grpc::ServerContext*, const v1::GetSe
   return grpc::Status::OK;
 }
 
-grpc::Status supervisor_service::UpdateServer(grpc::ServerContext*, const v1::UpdateServerRequest* request,
+grpc::Status supervisor_service::UpdateServer(grpc::ServerContext* context,
+                                              const v1::UpdateServerRequest* request,
                                               v1::UpdateServerResponse* response) {
   auto stored = find(request->server().name());
   if (!stored.ok()) return rpc::to_grpc(stored.status());
   if (!request->server().etag().empty() && request->server().etag() != stored->etag()) {
-    return rpc::to_grpc(rpc::with_reason(
-        absl::AbortedError(
-            "somebody else changed this server meanwhile: read it again and repeat your change"),
-        "ETAG_MISMATCH"));
+    return rpc::to_grpc(changed_meanwhile());
   }
   v1::ServerSpec spec = *stored;
   if (request->update_mask().paths().empty()) {
@@ -147,11 +145,16 @@ grpc::Status supervisor_service::UpdateServer(grpc::ServerContext*, const v1::Up
     FieldMaskUtil::MergeMessageTo(request->server(), request->update_mask(), replace, &spec);
   }
   spec.set_name(stored->name());
+  spec.set_etag(stored->etag());
   fill_defaults(spec);
   if (auto wrong = server::check(spec); !wrong.empty()) return rpc::to_grpc(refuse(wrong));
   if (absl::Status status = check_supported(spec); !status.ok()) return rpc::to_grpc(status);
   if (!request->dry_run()) {
-    if (absl::Status updated = control_.update_server(spec); !updated.ok()) return rpc::to_grpc(updated);
+    const absl::Status updated = control_.update_server(spec);
+    // The caller did not say what it had read: what was read here is read again.
+    if (absl::IsAborted(updated) && request->server().etag().empty())
+      return UpdateServer(context, request, response);
+    if (!updated.ok()) return rpc::to_grpc(updated);
     if (auto now = find(spec.name()); now.ok()) spec = *std::move(now);
   }
   *response->mutable_server() = std::move(spec);

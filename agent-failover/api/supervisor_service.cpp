@@ -24,6 +24,12 @@ absl::Status no_such_server(const std::string& name) {
                         "understudyctl server list", "the servers there are");
 }
 
+absl::Status changed_meanwhile() {
+  return rpc::with_reason(
+      absl::AbortedError("somebody else changed this server meanwhile: read it again and repeat your change"),
+      "ETAG_MISMATCH");
+}
+
 absl::Status unavailable(std::string_view what, std::string_view instead) {
   return rpc::with_reason(
       absl::UnimplementedError(fmt::format("{} is not part of this version; {}", what, instead)),

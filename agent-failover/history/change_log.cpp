@@ -225,10 +225,13 @@ absl::Status change_log::start_segment(std::uint64_t first, const change& before
   s.end = s.file_bytes = segment_header_bytes;
   s.before_committed_at = before.committed_at;
   s.since = s.last_applied = before.applied_at;
-  UNDERSTUDY_ASSIGN_OR_RETURN(file_, held_->open(file_name(first), os::open_mode::create, 0600));
-  UNDERSTUDY_RETURN_IF_ERROR(file_->truncate(0));
+  // The log's own only when it is begun: without a segment there is no file.
+  file_.reset();
+  UNDERSTUDY_ASSIGN_OR_RETURN(auto file, held_->open(file_name(first), os::open_mode::create, 0600));
+  UNDERSTUDY_RETURN_IF_ERROR(file->truncate(0));
   const auto header = encode({first, before.committed_at, before.applied_at});
-  UNDERSTUDY_RETURN_IF_ERROR(file_->write_at(header, 0));
+  UNDERSTUDY_RETURN_IF_ERROR(file->write_at(header, 0));
+  file_ = std::move(file);
   names_unsynced_ = true;
   written_ = segment_header_bytes;
   buffer_.clear();

@@ -49,6 +49,8 @@ enum class notice : std::uint8_t {
   rolled_back,         // and the previous generation stays in use
   copy_diverged,       // a copy read back otherwise than it was written, or the primary's file did
   log_grows,           // the log of a copy cannot be folded: a reader is in the way
+  database_damaged,    // pages of the primary's file are not as they were committed; the copy keeps what was
+  databases_left_out,  // databases that the agent found are not protected
   blind,               // this host is in doubt about itself
   state,               // an operator changed the state
 };

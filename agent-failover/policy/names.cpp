@@ -350,6 +350,10 @@ const char* to_string(notice value) {
       return "copy_diverged";
     case notice::log_grows:
       return "log_grows";
+    case notice::database_damaged:
+      return "database_damaged";
+    case notice::databases_left_out:
+      return "databases_left_out";
     case notice::blind:
       return "blind";
     case notice::state:

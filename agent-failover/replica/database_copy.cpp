@@ -73,6 +73,7 @@ absl::Status database_copy::roll_back_hot_journal() {
 
 absl::Status database_copy::load(bool alone) {
   absl::Status loaded = load_files(alone);
+  if (loaded.ok()) loaded = load_unfinished();
   if (!loaded.ok()) let_go();
   return loaded;
 }
@@ -326,6 +327,7 @@ absl::Status database_copy::prepare_for_stand_in() {
   UNDERSTUDY_RETURN_IF_ERROR(usable());
   if (!exists_) return absl::FailedPreconditionError(fmt::format("copy {}: there is none yet", name_));
   abandon();
+  discard_unfinished();  // what the stand-in writes is newer
   UNDERSTUDY_RETURN_IF_ERROR(commit_durably());
   UNDERSTUDY_RETURN_IF_ERROR(lock_exclusively());
   must_fold_ = true;
@@ -391,24 +393,6 @@ channel::sink_state database_copy::state() const {
           .page_size = page_size_,
           .database_pages = hashes_.size(),
           .combined = hashes_.combined()};
-}
-
-std::vector<sqlite::page_hash> database_copy::hashes(std::uint32_t first, std::uint32_t count) const {
-  std::vector<sqlite::page_hash> result;
-  for (std::uint32_t n = first; n != 0 && n <= hashes_.size() && count > 0; ++n, --count) {
-    result.push_back(hashes_.at(n));
-  }
-  return result;
-}
-
-std::vector<sqlite::page_hash> database_copy::block_hashes(std::uint32_t first, std::uint32_t block_pages,
-                                                           std::uint32_t count) const {
-  std::vector<sqlite::page_hash> result;
-  if (first == 0 || block_pages == 0) return result;
-  for (std::uint64_t n = first; n <= hashes_.size() && count > 0; n += block_pages, --count) {
-    result.push_back(hashes_.combined_range(static_cast<std::uint32_t>(n), block_pages));
-  }
-  return result;
 }
 
 }  // namespace understudy::replica

@@ -32,6 +32,9 @@
 
 namespace understudy::replica {
 
+// Beside a copy's name: what a heal that was cut off has brought.
+inline constexpr const char* unfinished_suffix = "-unfinished";
+
 struct copy_options {
   std::uint64_t fold_bytes = 4 << 20;   // fold_if_due() folds from this size of the -wal on; twice that and
                                         // the next transaction folds by itself
@@ -61,6 +64,7 @@ class database_copy final : public channel::database_sink {
   ~database_copy() override;
 
   channel::sink_state state() const override;
+  channel::known_image known() const override;
   std::vector<sqlite::page_hash> hashes(std::uint32_t first, std::uint32_t count) const override;
   std::vector<sqlite::page_hash> block_hashes(std::uint32_t first, std::uint32_t block_pages,
                                               std::uint32_t count) const override;
@@ -119,17 +123,21 @@ class database_copy final : public channel::database_sink {
   const sqlite::page_hash_array& page_hashes() const { return hashes_; }
 
  private:
-  // The file that a new_file heal fills.
+  // The file that a new_file heal fills, each page at its place. It outlives the heal that was cut off:
+  // nothing in it counts but by its hash.
   struct new_file {
     std::unique_ptr<os::file> file;
     std::uint32_t page_size = 0;
-    sqlite::page_hash_array hashes;
+    sqlite::page_hash_array hashes;  // of the pages brought
     std::vector<bool> brought;
     std::uint32_t brought_pages = 0;  // how many of them
+    bool under_way = true;            // false: it was cut off, and waits for the next heal
     std::string run;                  // contiguous pages not written yet
     std::uint32_t run_first = 0;
-    std::uint64_t unflushed = 0;  // bytes since writeback was last asked for
-    bool complete = false;        // end_heal() accepted it: commit_durably() switches
+    std::uint64_t unflushed = 0;   // bytes since writeback was last asked for
+    std::uint64_t unsynced = 0;    // ... and since the last sync
+    bool complete = false;         // end_heal() accepted it: commit_durably() puts it in place
+    bool through_the_wal = false;  // as a transaction, not as a file
   };
 
   database_copy(std::unique_ptr<os::directory> directory, std::string name, copy_options options);
@@ -137,6 +145,7 @@ class database_copy final : public channel::database_sink {
   std::string wal_name() const { return name_ + "-wal"; }
   std::string shm_name() const { return name_ + "-shm"; }
   std::string heal_name() const { return name_ + "-heal"; }
+  std::string unfinished_name() const { return name_ + unfinished_suffix; }
 
   void let_go();
   absl::Status load(bool alone);
@@ -165,6 +174,13 @@ class database_copy final : public channel::database_sink {
   absl::Status fold_under_write_lock();
   absl::StatusOr<std::uint32_t> safe_frame();
   absl::Status write_back(std::uint32_t upto);
+
+  // Keeps what a heal has brought for the next one.
+  void suspend_heal();
+  void discard_unfinished();
+  absl::Status load_unfinished();
+  bool overlays() const;
+  sqlite::page_hash known_hash(std::uint32_t number) const;
 
   absl::Status add_to_new_file(std::span<const channel::page_image> pages);
   absl::Status write_run();

@@ -39,7 +39,7 @@ absl::Status database_copy::check_pages(std::uint32_t page_size,
 
 absl::Status database_copy::add_pages(std::uint32_t page_size, std::span<const channel::page_image> pages) {
   UNDERSTUDY_RETURN_IF_ERROR(usable());
-  if (new_file_ != nullptr) {
+  if (new_file_ != nullptr && new_file_->under_way) {
     if (new_file_->complete) return absl::FailedPreconditionError("a heal awaits its commit");
     if (page_size != new_file_->page_size)
       return absl::InvalidArgumentError("the page size changed within a heal");
@@ -155,7 +155,7 @@ absl::Status database_copy::end_pending(std::uint32_t database_pages, const sqli
 
 absl::Status database_copy::end_transaction(const channel::transaction_header& header) {
   UNDERSTUDY_RETURN_IF_ERROR(usable());
-  if (!exists_ || healing_ || new_file_ != nullptr) {
+  if (!exists_ || healing_ || (new_file_ != nullptr && new_file_->under_way)) {
     return absl::FailedPreconditionError(fmt::format("copy {}: not receiving transactions", name_));
   }
   if (header.page_size != page_size_ || header.hash_before != hashes_.combined()) {
@@ -173,13 +173,19 @@ absl::Status database_copy::begin_heal(channel::heal_way way, std::uint32_t page
   }
   abandon();
   UNDERSTUDY_RETURN_IF_ERROR(commit_durably());
+  // Whatever the way: what is brought now is what differs from the known image.
+  if (new_file_ != nullptr && new_file_->page_size == page_size) {
+    new_file_->under_way = true;
+    return absl::OkStatus();
+  }
+  discard_unfinished();
   if (way == channel::heal_way::in_place && exists_ && page_size == page_size_) {
     healing_ = true;
     return absl::OkStatus();
   }
   auto made = std::make_unique<new_file>();
-  UNDERSTUDY_ASSIGN_OR_RETURN(made->file,
-                              directory_->open(heal_name(), os::open_mode::create, options_.permissions));
+  UNDERSTUDY_ASSIGN_OR_RETURN(
+      made->file, directory_->open(unfinished_name(), os::open_mode::create, options_.permissions));
   UNDERSTUDY_RETURN_IF_ERROR(made->file->truncate(0));
   if (exists_) {
     UNDERSTUDY_RETURN_IF_ERROR(made->file->set_mode(identity_.st_mode & 0777));
@@ -195,16 +201,14 @@ absl::Status database_copy::begin_heal(channel::heal_way way, std::uint32_t page
 
 absl::Status database_copy::end_heal(std::uint32_t database_pages, const sqlite::page_hash& hash_after) {
   UNDERSTUDY_RETURN_IF_ERROR(usable());
-  if (new_file_ != nullptr && !new_file_->complete) return complete_new_file(database_pages, hash_after);
+  if (new_file_ != nullptr && new_file_->under_way && !new_file_->complete)
+    return complete_new_file(database_pages, hash_after);
   if (!healing_) return absl::FailedPreconditionError(fmt::format("copy {}: no heal is under way", name_));
   return end_pending(database_pages, hash_after, 0);
 }
 
 void database_copy::abandon() {
-  if (new_file_ != nullptr) {
-    new_file_.reset();
-    (void)directory_->remove_file(heal_name());
-  }
+  suspend_heal();
   pending_.clear();
   pending_hashes_.clear();
   pending_bytes_ = 0;

@@ -11,6 +11,9 @@
 // throughout, and kept under the heal's name, over a crash too, until a write lease proves that nobody else
 // has it open. A reader caught there finds the database locked and has to open it anew. Where readers hold a
 // lock on the old file and do not go away, the pages that differ are carried through the -wal instead.
+//
+// The new file has a name of its own until it is complete, so that one that a cut heal left is told from an
+// old file; that name is exchanged for the heal's at the last moment.
 
 #include <fcntl.h>
 #include <fmt/core.h>
@@ -32,7 +35,8 @@ namespace {
 
 constexpr std::size_t run_bytes = 1 << 20;
 constexpr std::uint64_t writeback_bytes =
-    8 << 20;  // the disk starts early, so that the sync at the end is short
+    8 << 20;                                    // the disk starts early, so that the sync at the end is short
+constexpr std::uint64_t sync_bytes = 256 << 20;  // more is not brought twice after a power cut
 constexpr std::uint64_t skipped_pages =
     1 << 20;  // that a heal may leave out for later, as the source changes them: 16 MiB of hashes
 
@@ -44,7 +48,12 @@ absl::Status database_copy::write_run() {
   UNDERSTUDY_RETURN_IF_ERROR(
       f.file->write_at(std::as_bytes(std::span(f.run)), std::uint64_t{f.run_first - 1} * f.page_size));
   f.unflushed += f.run.size();
+  f.unsynced += f.run.size();
   f.run.clear();
+  if (f.unsynced >= sync_bytes) {
+    UNDERSTUDY_RETURN_IF_ERROR(f.file->sync_data());
+    f.unsynced = f.unflushed = 0;
+  }
   if (f.unflushed >= writeback_bytes) {
     // A hint only; what counts is the sync before the switch.
     (void)::sync_file_range(f.file->descriptor(), 0, 0, SYNC_FILE_RANGE_WRITE);
@@ -78,7 +87,7 @@ absl::Status database_copy::complete_new_file(std::uint32_t database_pages,
                                               const sqlite::page_hash& hash_after) {
   new_file& f = *new_file_;
   const auto refuse = [&](absl::Status why) {
-    abandon();
+    discard_unfinished();
     return why;
   };
   const std::uint32_t kept_pages = exists_ && f.page_size == page_size_ ? durable_pages_ : 0;
@@ -86,11 +95,16 @@ absl::Status database_copy::complete_new_file(std::uint32_t database_pages,
     return refuse(std::move(size));
   f.hashes.resize(database_pages);
   f.brought.resize(database_pages);
+  f.through_the_wal = kept_pages > 0 && f.brought_pages <= std::max(durable_pages_, database_pages) / 4;
   if (kept_pages > 0) {
     channel::page_image kept{.number = 0, .bytes = std::string(page_size_, '\0')};
     for (std::uint32_t n = 1; n <= std::min(database_pages, kept_pages); ++n) {
       if (f.brought[n - 1] || n == sqlite::lock_page(page_size_) || hashes_.at(n) == sqlite::page_hash{})
         continue;
+      if (f.through_the_wal) {
+        f.hashes.set(n, hashes_.at(n));
+        continue;
+      }
       kept.number = n;
       UNDERSTUDY_RETURN_IF_ERROR(read_stored(n, std::as_writable_bytes(std::span(kept.bytes))));
       UNDERSTUDY_RETURN_IF_ERROR(add_to_new_file({&kept, 1}));
@@ -101,12 +115,14 @@ absl::Status database_copy::complete_new_file(std::uint32_t database_pages,
     return refuse(
         absl::DataLossError(fmt::format("copy {}: the heal does not give the hash announced", name_)));
   }
-  UNDERSTUDY_RETURN_IF_ERROR(f.file->truncate(std::uint64_t{database_pages} * f.page_size));
+  if (!f.through_the_wal)
+    UNDERSTUDY_RETURN_IF_ERROR(f.file->truncate(std::uint64_t{database_pages} * f.page_size));
   f.complete = true;
   return absl::OkStatus();
 }
 
 absl::Status database_copy::switch_to_new_file() {
+  if (new_file_->through_the_wal) return carry_new_file_through_wal();
   UNDERSTUDY_RETURN_IF_ERROR(new_file_->file->sync_data());
   if (exists_) {
     if (const absl::Status alone = lock_exclusively(); !alone.ok()) {
@@ -137,7 +153,7 @@ absl::Status database_copy::exchange_with(os::directory& from, const std::string
                                           std::uint32_t page_size, sqlite::page_hash_array hashes,
                                           std::chrono::system_clock::time_point committed_at) {
   UNDERSTUDY_RETURN_IF_ERROR(hold_alone());
-  if (new_file_ != nullptr) abandon();
+  discard_unfinished();
   auto made = std::make_unique<new_file>();
   auto file = from.open(name, os::open_mode::read_write);
   if (!file.ok()) {
@@ -191,6 +207,8 @@ absl::Status database_copy::replace_database(os::directory& from, const std::str
   if (database_ == nullptr && directory_->status(name_).ok()) {
     UNDERSTUDY_ASSIGN_OR_RETURN(database_, directory_->open(name_, os::open_mode::read_write));
   }
+  if (&from == directory_.get())
+    UNDERSTUDY_RETURN_IF_ERROR(from.rename(unfinished_name(), from, name, os::rename_mode::replace));
   UNDERSTUDY_RETURN_IF_ERROR(from.rename(
       name, *directory_, name_, database_ != nullptr ? os::rename_mode::exchange : os::rename_mode::replace));
   UNDERSTUDY_RETURN_IF_ERROR(directory_->sync());
@@ -255,6 +273,7 @@ absl::Status database_copy::carry_new_file_through_wal() {
   const std::uint32_t pages = f->hashes.size();
   std::string page(f->page_size, '\0');
   const auto carry = [&]() -> absl::Status {
+    healing_ = true;
     for (std::uint32_t n = 1; n <= pages; ++n) {
       if (f->hashes.at(n) == (n <= hashes_.size() ? hashes_.at(n) : sqlite::page_hash{})) continue;
       UNDERSTUDY_RETURN_IF_ERROR(
@@ -265,7 +284,7 @@ absl::Status database_copy::carry_new_file_through_wal() {
     return end_pending(pages, f->hashes.combined(), 0);
   };
   const absl::Status carried = carry();
-  (void)directory_->remove_file(heal_name());
+  (void)directory_->remove_file(unfinished_name());
   if (!carried.ok()) {
     abandon();
     return carried;

@@ -7,6 +7,11 @@ channel::sink_state guarded_copy::state() const {
   return copy_->state();
 }
 
+channel::known_image guarded_copy::known() const {
+  const std::lock_guard lock(mutex_);
+  return copy_->known();
+}
+
 std::vector<sqlite::page_hash> guarded_copy::hashes(std::uint32_t first, std::uint32_t count) const {
   const std::lock_guard lock(mutex_);
   return copy_->hashes(first, count);

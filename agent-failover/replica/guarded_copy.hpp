@@ -32,6 +32,7 @@ class guarded_copy final : public channel::database_sink {
   }
 
   channel::sink_state state() const override;
+  channel::known_image known() const override;
   std::vector<sqlite::page_hash> hashes(std::uint32_t first, std::uint32_t count) const override;
   std::vector<sqlite::page_hash> block_hashes(std::uint32_t first, std::uint32_t block_pages,
                                               std::uint32_t count) const override;

@@ -3,7 +3,9 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <filesystem>
 
+#include "agent-failover/replica/database_copy.hpp"
 #include "common/os/file_system.hpp"
 #include "common/status/status_macros.hpp"
 #include "understudy/v1/server.pb.h"
@@ -31,6 +33,11 @@ std::string copy_layout::symlink_of(std::string_view catalog) const {
   return fmt::format("{}/db/{}_{}.db", directory_, name_, catalog);
 }
 
+void copy_layout::remove_unfinished(const v1::DatabaseSpec& database) const {
+  std::error_code absent;
+  std::filesystem::remove(place_of(database.path()) + replica::unfinished_suffix, absent);
+}
+
 absl::Status copy_layout::prepare(os::file_system& fs, const v1::ServerSpec& spec) const {
   for (const char* below : {"/root", "/db", "/set-aside", "/run"}) {
     UNDERSTUDY_RETURN_IF_ERROR(os::make_directories(fs, directory_ + below));
@@ -54,6 +61,7 @@ absl::Status copy_layout::prepare(os::file_system& fs, const v1::ServerSpec& spe
 std::vector<std::string> copy_layout::without_copy(os::file_system& fs, const v1::ServerSpec& spec) const {
   std::vector<std::string> missing;
   for (const auto& database : spec.databases()) {
+    if (database.found()) continue;
     const std::string place = place_of(database.path());
     const auto slash = place.rfind('/');
     const auto directory = fs.open_root(place.substr(0, slash));

@@ -20,8 +20,9 @@ namespace understudy::os {
 class file_system;
 }
 namespace understudy::v1 {
+class DatabaseSpec;
 class ServerSpec;
-}
+}  // namespace understudy::v1
 
 namespace understudy::server {
 
@@ -40,7 +41,10 @@ class copy_layout {
   std::string history() const { return directory_ + "/history"; }
 
   // The catalogs of the databases that have no copy: they were added since, or somebody took it away.
+  // Those that the agent found by itself hold up nothing, and do not count.
   std::vector<std::string> without_copy(os::file_system& fs, const v1::ServerSpec& spec) const;
+  // What a heal of a database that leaves has brought, and did not end.
+  void remove_unfinished(const v1::DatabaseSpec& database) const;
 
   // Makes the directories and the symlinks, durably. Existing ones are kept.
   absl::Status prepare(os::file_system& fs, const v1::ServerSpec& spec) const;

@@ -103,12 +103,12 @@ void daily_copy::run() {
 }
 
 absl::Status daily_copy::make() {
-  UNDERSTUDY_RETURN_IF_ERROR(begin_generation(fs_, layout_));
+  UNDERSTUDY_RETURN_IF_ERROR(begin_generation(fs_, layout_, spec_));
   for (const auto& database : spec_.databases()) {
     UNDERSTUDY_RETURN_IF_ERROR(seed(database));
     lanes_.push_back(std::make_unique<database_lane>(
         fs_, spec_.name(), database.catalog(), fmt::format("{}/{}.db", layout_.next(), database.catalog()),
-        [this] { changed_.notify_all(); }));
+        database.found(), [this] { changed_.notify_all(); }));
   }
   UNDERSTUDY_RETURN_IF_ERROR(bring_in_step());
   return verify();
@@ -125,18 +125,36 @@ absl::Status daily_copy::seed(const v1::DatabaseSpec& database) {
   UNDERSTUDY_RETURN_IF_ERROR(live.status());
   UNDERSTUDY_ASSIGN_OR_RETURN(const struct ::stat like, (*live)->status());
   UNDERSTUDY_ASSIGN_OR_RETURN(const auto next, fs_.open_root(layout_.next()));
-  UNDERSTUDY_ASSIGN_OR_RETURN(const auto file, next->open(database.catalog() + ".db",
-                                                          os::open_mode::create_new, like.st_mode & 0777));
+  const std::vector<std::string> names = names_in_next(database.catalog());
+  const std::string& marker = names.back();
+  // What an earlier attempt made is nearer to the primary than the copy in use, unless that was written
+  // since.
+  const auto seeded = next->status(marker);
+  const auto when = [](const struct ::stat& file) {
+    return std::pair(file.st_mtim.tv_sec, file.st_mtim.tv_nsec);
+  };
+  if (seeded.ok() && next->status(names.front()).ok() && when(like) <= when(*seeded)) return absl::OkStatus();
+  for (const std::string& name : names) {
+    if (const absl::Status gone = next->remove_file(name); !gone.ok() && !absl::IsNotFound(gone)) return gone;
+  }
+  UNDERSTUDY_RETURN_IF_ERROR(copy_in_use(database, **live, like, *next));
+  return next->open(marker, os::open_mode::create_new).status();
+}
+
+absl::Status daily_copy::copy_in_use(const v1::DatabaseSpec& database, os::file& live,
+                                     const struct ::stat& like, os::directory& next) {
+  UNDERSTUDY_ASSIGN_OR_RETURN(
+      const auto file, next.open(database.catalog() + ".db", os::open_mode::create_new, like.st_mode & 0777));
   UNDERSTUDY_RETURN_IF_ERROR(file->set_mode(like.st_mode & 0777));
   UNDERSTUDY_ASSIGN_OR_RETURN(const struct ::stat made, file->status());
   if (made.st_uid != like.st_uid || made.st_gid != like.st_gid)
     UNDERSTUDY_RETURN_IF_ERROR(file->set_owner(like.st_uid, like.st_gid));
-  if (shares_blocks(fs_, layout_)) return file->clone_from(**live);
+  if (shares_blocks(fs_, layout_)) return file->clone_from(live);
   std::vector<std::byte> buffer(seed_slice);
   std::uint64_t unflushed = 0;
   for (std::uint64_t at = 0;;) {
     if (cancelled()) return absl::CancelledError("cancelled");
-    UNDERSTUDY_ASSIGN_OR_RETURN(const std::size_t n, (*live)->read_at(buffer, at));
+    UNDERSTUDY_ASSIGN_OR_RETURN(const std::size_t n, live.read_at(buffer, at));
     if (n == 0) return file->sync_data();
     UNDERSTUDY_RETURN_IF_ERROR(file->write_at(std::span(buffer).first(n), at));
     at += n;
@@ -167,7 +185,7 @@ absl::Status daily_copy::bring_in_step() {
       const v1::CopyStatus status = lane->status();
       seen.bytes_done += status.bytes_done();
       seen.bytes_total += status.bytes_total();
-      if (status.phase() == v1::COPY_PHASE_STREAMING) continue;
+      if (status.phase() == v1::COPY_PHASE_STREAMING || lane->is_not_waited_for()) continue;
       in_step = false;
       if (seen.reason.empty()) seen.reason = fmt::format("{}: {}", lane->name(), status.reason());
       // Waiting helps against a cut line and a primary that is not ready, not against these.
@@ -185,6 +203,10 @@ absl::Status daily_copy::bring_in_step() {
 
 absl::Status daily_copy::verify() {
   for (auto& lane : lanes_) {
+    if (lane->may_be_missing() && !lane->complete()) {
+      images_.emplace_back();  // nothing was there, and nothing is there now
+      continue;
+    }
     UNDERSTUDY_ASSIGN_OR_RETURN(
         finished_image image, lane->finish([&](std::uint64_t done, std::uint64_t total) {
           show({.now = phase::verifying, .reason = lane->name(), .bytes_done = done, .bytes_total = total});

@@ -7,6 +7,8 @@
 //
 // Threads: begin, cancel, switch_over and the destructor on the server's worker; state(): any.
 
+#include <sys/stat.h>
+
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -21,6 +23,11 @@
 #include "agent-failover/server/copy_layout.hpp"
 #include "agent-failover/server/database_lane.hpp"
 #include "understudy/v1/server.pb.h"
+
+namespace understudy::os {
+class directory;
+class file;
+}  // namespace understudy::os
 
 namespace understudy::server {
 
@@ -65,6 +72,8 @@ class daily_copy {
   void run();
   absl::Status make();
   absl::Status seed(const v1::DatabaseSpec& database);
+  absl::Status copy_in_use(const v1::DatabaseSpec& database, os::file& live, const struct ::stat& like,
+                           os::directory& next);
   absl::Status bring_in_step();
   absl::Status verify();
   bool cancelled() const { return cancelled_; }

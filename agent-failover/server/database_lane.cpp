@@ -30,10 +30,11 @@ constexpr milliseconds unheard_after{2500};  // of what it said: too old to coun
 }  // namespace
 
 database_lane::database_lane(os::file_system& fs, std::string server, std::string catalog, std::string place,
-                             std::function<void()> on_change)
+                             bool found, std::function<void()> on_change)
     : stream_lane(std::move(server), std::move(catalog), std::move(on_change)),
       fs_(fs),
-      place_(std::move(place)) {}
+      place_(std::move(place)),
+      found_(found) {}
 
 database_lane::~database_lane() {
   stop();
@@ -204,6 +205,13 @@ v1::CopyStatus database_lane::status() const {
   if (last_durable_commit_.time_since_epoch().count() != 0) {
     *status.mutable_durable_captured_at() = rpc::to_timestamp(last_durable_commit_);
   }
+  if (hopeless()) {
+    status.set_phase(v1::COPY_PHASE_STOPPED);
+    status.set_reason(exists_             ? "it is gone on the primary; the copy is kept"
+                      : progress_.refused ? "not protected: " + progress_.reason
+                                          : "it is gone on the primary");
+    return status;
+  }
   if (!running_) {
     describe_idle(status, exists_);
     if (exists_) say_behind(status);
@@ -242,6 +250,18 @@ void database_lane::say_behind(v1::CopyStatus& status) const {
 bool database_lane::complete() const {
   std::lock_guard lock(mutex_);
   return exists_;
+}
+
+bool database_lane::is_not_waited_for() const {
+  std::lock_guard lock(mutex_);
+  return hopeless();
+}
+
+bool database_lane::hopeless() const {
+  if (!found_) return false;
+  if (!running_) return absl::IsNotFound(last_end_);
+  return progress_.now == database_progress::phase::waiting &&
+         (progress_.absent || (progress_.refused && !exists_));
 }
 
 std::chrono::system_clock::time_point database_lane::last_durable_commit() const {

@@ -38,8 +38,8 @@ struct finished_image {
 
 class database_lane final : public stream_lane {
  public:
-  // `place`: absolute path of the copy.
-  database_lane(os::file_system& fs, std::string server, std::string catalog, std::string place,
+  // `place`: absolute path of the copy. `found`: by the agent, not named by people.
+  database_lane(os::file_system& fs, std::string server, std::string catalog, std::string place, bool found,
                 std::function<void()> on_change);
   ~database_lane() override;
 
@@ -73,6 +73,10 @@ class database_lane final : public stream_lane {
 
   v1::CopyStatus status() const override;
   bool complete() const override;
+  // Of a database that was found: a takeover does not wait for a first copy of it.
+  bool may_be_missing() const { return found_; }
+  // ... and nothing waits for one that is gone at its source, or that never could be captured.
+  bool is_not_waited_for() const;
   std::chrono::system_clock::time_point last_durable_commit() const;
 
  private:
@@ -81,9 +85,11 @@ class database_lane final : public stream_lane {
   void begun() override;
   void let_go();
   void say_behind(v1::CopyStatus& status) const;
+  bool hopeless() const;
 
   os::file_system& fs_;
   const std::string place_;
+  const bool found_;
   std::shared_ptr<history::recorder> history_;
   std::shared_ptr<replica::guarded_copy> copy_;  // changed under the mutex too, for held()
   std::atomic<bool> compare_anew_{false};

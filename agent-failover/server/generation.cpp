@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <ctime>
 #include <memory>
+#include <set>
 #include <sstream>
 #include <utility>
 
@@ -132,8 +133,10 @@ absl::Status conclude_generation(os::file_system& fs, const copy_layout& layout)
     for (const auto& member : replaced->members)
       UNDERSTUDY_RETURN_IF_ERROR(unless_missing(next->remove_file(member.catalog + ".db")));
   }
-  for (const auto& member : record.members)
-    UNDERSTUDY_RETURN_IF_ERROR(unless_missing(next->remove_file(member.catalog + ".db")));
+  for (const auto& member : record.members) {
+    for (const std::string& name : names_in_next(member.catalog))
+      UNDERSTUDY_RETURN_IF_ERROR(unless_missing(next->remove_file(name)));
+  }
   UNDERSTUDY_RETURN_IF_ERROR(next->rename(exchanged_name, *directory, record_name));
   UNDERSTUDY_RETURN_IF_ERROR(directory->sync());
   UNDERSTUDY_RETURN_IF_ERROR(next->sync());
@@ -203,7 +206,7 @@ bool shares_blocks(os::file_system& fs, const copy_layout& layout) {
   return shares;
 }
 
-absl::Status begin_generation(os::file_system& fs, const copy_layout& layout) {
+absl::Status begin_generation(os::file_system& fs, const copy_layout& layout, const v1::ServerSpec& spec) {
   UNDERSTUDY_ASSIGN_OR_RETURN(const auto directory, fs.open_root(layout.directory()));
   if (directory->status(fmt::format("next/{}", exchanged_name)).ok())
     UNDERSTUDY_RETURN_IF_ERROR(conclude_generation(fs, layout));
@@ -211,9 +214,33 @@ absl::Status begin_generation(os::file_system& fs, const copy_layout& layout) {
     return absl::FailedPreconditionError(
         "a new generation waits to take the copy's place; it does at the next start of understudyd");
   }
-  UNDERSTUDY_RETURN_IF_ERROR(files::remove_tree(*directory, "next"));
-  UNDERSTUDY_RETURN_IF_ERROR(directory->make_directory("next"));
-  return directory->sync();
+  if (absl::IsNotFound(directory->status("next").status())) {
+    UNDERSTUDY_RETURN_IF_ERROR(directory->make_directory("next"));
+    return directory->sync();
+  }
+  std::set<std::string> kept;
+  for (const auto& database : spec.databases()) {
+    for (const std::string& name : names_in_next(database.catalog())) kept.insert(name);
+  }
+  UNDERSTUDY_ASSIGN_OR_RETURN(const auto next, directory->open_directory("next"));
+  std::vector<std::string> others;
+  UNDERSTUDY_RETURN_IF_ERROR(next->list([&](const os::directory_entry& entry) {
+    if (!kept.contains(entry.name)) others.push_back(entry.name);
+    return true;
+  }));
+  for (const std::string& name : others) UNDERSTUDY_RETURN_IF_ERROR(files::remove_tree(*next, name));
+  return next->sync();
+}
+
+std::vector<std::string> names_in_next(const std::string& catalog) {
+  const std::string file = catalog + ".db";
+  return {file,
+          file + "-wal",
+          file + "-shm",
+          file + "-journal",
+          file + "-heal",
+          file + replica::unfinished_suffix,
+          catalog + ".seeded"};
 }
 
 absl::Status put_in_use(os::file_system& fs, const copy_layout& layout,
@@ -226,6 +253,7 @@ absl::Status put_in_use(os::file_system& fs, const copy_layout& layout,
   generation_record record;
   record.verified_at = std::chrono::time_point_cast<milliseconds>(system_clock::now());
   for (std::size_t i = 0; i < live.size(); ++i) {
+    if (images[i].page_size == 0) continue;
     if (absl::Status alone = live[i]->hold_alone(); !alone.ok()) return let_in(std::move(alone));
     const finished_image& image = images[i];
     record.members.push_back({.catalog = live[i]->name(),
@@ -236,8 +264,10 @@ absl::Status put_in_use(os::file_system& fs, const copy_layout& layout,
   if (absl::Status decided = decide_generation(fs, layout, record); !decided.ok())
     return let_in(std::move(decided));
   UNDERSTUDY_ASSIGN_OR_RETURN(const auto next, fs.open_root(layout.next()));
-  for (std::size_t i = 0; i < live.size(); ++i)
+  for (std::size_t i = 0; i < live.size(); ++i) {
+    if (images[i].page_size == 0) continue;
     UNDERSTUDY_RETURN_IF_ERROR(live[i]->exchange(*next, live[i]->name() + ".db", std::move(images[i])));
+  }
   UNDERSTUDY_RETURN_IF_ERROR(note_exchanged(*next));
   // It is in use. What was replaced is put away, or again before the next one is begun.
   if (const absl::Status concluded = conclude_generation(fs, layout); !concluded.ok()) {
@@ -251,8 +281,12 @@ absl::Status complete_generation(os::file_system& fs, const copy_layout& layout,
   UNDERSTUDY_ASSIGN_OR_RETURN(const auto directory, fs.open_root(layout.directory()));
   if (absl::IsNotFound(directory->status("next").status())) return absl::OkStatus();
   if (directory->status(fmt::format("next/{}", exchanged_name)).ok()) return conclude_generation(fs, layout);
-  if (absl::IsNotFound(directory->status("next/generation").status()))
-    return files::remove_tree(*directory, "next");
+  if (absl::IsNotFound(directory->status("next/generation").status())) {
+    // What was made of it so far is what the next attempt begins with, where there will be one.
+    const bool made_daily =
+        spec.mode() == v1::REPLICATION_MODE_WARM || spec.mode() == v1::REPLICATION_MODE_CONFIGURATION;
+    return made_daily ? absl::OkStatus() : files::remove_tree(*directory, "next");
+  }
   UNDERSTUDY_ASSIGN_OR_RETURN(const auto next, directory->open_directory("next"));
   UNDERSTUDY_ASSIGN_OR_RETURN(const generation_record record, read_record(*next));
   for (const auto& member : record.members) {

@@ -3,7 +3,9 @@
 // Generations of a server's databases: what the daily replication makes. All databases of a server change
 // generation together, or none:
 //
-//   next/CATALOG.db         a new generation while it is made; after the exchange, what was replaced
+//   next/CATALOG.db         a new generation while it is made, with what a cut heal brought beside it; after
+//   the
+//                           exchange, what was replaced
 //   next/generation         the decision: it is whole and verified, and has to take the copy's place
 //   next/exchanged          the same, when it has; what was replaced has to be put away
 //   generation              of the generation in use
@@ -57,16 +59,20 @@ absl::StatusOr<generation_record> generation_in_use(os::file_system& fs, const c
 // "20261122T023000Z": the name of an earlier generation's directory.
 std::string generation_stamp(std::chrono::system_clock::time_point time);
 
-// An empty next/, made if need be. kFailedPrecondition while a decision waits to be completed.
-absl::Status begin_generation(os::file_system& fs, const copy_layout& layout);
+// next/, made if need be, with nothing in it but what an earlier attempt made of the databases of `spec`.
+// kFailedPrecondition while a decision waits to be completed.
+absl::Status begin_generation(os::file_system& fs, const copy_layout& layout, const v1::ServerSpec& spec);
+// What a database has there while it is made; the last one is there once it began as a copy of the one in
+// use.
+std::vector<std::string> names_in_next(const std::string& catalog);
 // Puts the databases in next/ in the place of the copies in use, all or none; `images`: what they are, in the
 // order of `live`. On failure before the decision nothing has changed; afterwards complete_generation() goes
 // on. What was replaced is kept among the earlier ones.
 absl::Status put_in_use(os::file_system& fs, const copy_layout& layout,
                         const std::vector<std::unique_ptr<database_lane>>& live,
                         std::vector<finished_image> images);
-// Whatever a crash left: exchanges what the decision says, if there is one, else drops next/. Nobody else has
-// the copies open.
+// Whatever a crash left: exchanges what the decision says, if there is one, else leaves next/ to the next
+// attempt (drops it where generations are not made any more). Nobody else has the copies open.
 absl::Status complete_generation(os::file_system& fs, const copy_layout& layout, const v1::ServerSpec& spec);
 
 // How many stay beside the one in use. Each takes as much space as the databases have, unless the filesystem

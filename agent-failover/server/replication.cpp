@@ -36,8 +36,8 @@ std::vector<std::unique_ptr<database_lane>> database_lanes(os::file_system& fs, 
                                                            const std::function<void()>& on_change) {
   std::vector<std::unique_ptr<database_lane>> lanes;
   for (const auto& database : spec.databases()) {
-    lanes.push_back(std::make_unique<database_lane>(fs, spec.name(), database.catalog(),
-                                                    layout.place_of(database.path()), on_change));
+    lanes.push_back(std::make_unique<database_lane>(
+        fs, spec.name(), database.catalog(), layout.place_of(database.path()), database.found(), on_change));
   }
   return lanes;
 }
@@ -161,7 +161,7 @@ absl::Status replication::catch_up(const std::shared_ptr<grpc::Channel>& channel
     std::string missing;
     for (auto& lane : databases_) {
       lane->keep(channel);
-      if (lane->status().phase() == v1::COPY_PHASE_STREAMING) continue;
+      if (lane->status().phase() == v1::COPY_PHASE_STREAMING || lane->is_not_waited_for()) continue;
       missing += (missing.empty() ? "" : ", ") + lane->name();
     }
     if (missing.empty()) return absl::OkStatus();
@@ -194,6 +194,10 @@ absl::Status replication::drain(milliseconds timeout, const std::shared_ptr<grpc
     hand_over_tables();
     for (auto& lane : databases_) fed.push_back(lane.get());
   }
+  const auto is_not_waited_for = [this](const stream_lane* lane) {
+    return std::any_of(databases_.begin(), databases_.end(),
+                       [lane](const auto& one) { return one.get() == lane && one->is_not_waited_for(); });
+  };
   const auto deadline = steady_clock::now() + timeout;
   timed_wait poll;
   for (;;) {
@@ -204,11 +208,13 @@ absl::Status replication::drain(milliseconds timeout, const std::shared_ptr<grpc
     for (stream_lane* lane : fed) lane->drain();
     std::string missing;
     for (const stream_lane* lane : fed) {
-      if (!lane->drained()) missing += (missing.empty() ? "" : ", ") + lane->name();
+      if (!lane->drained() && !is_not_waited_for(lane))
+        missing += (missing.empty() ? "" : ", ") + lane->name();
     }
     if (missing.empty()) return absl::OkStatus();
     for (auto& lane : databases_) {
-      if (!at_rest() && !lane->running() && !lane->drained()) return ended_early(*lane);
+      if (!at_rest() && !lane->running() && !lane->drained() && !lane->is_not_waited_for())
+        return ended_early(*lane);
     }
     for (auto& lane : tables_) {
       if (rest && !lane->running() && !lane->drained()) return ended_early(*lane);
@@ -224,8 +230,10 @@ absl::Status replication::drain(milliseconds timeout, const std::shared_ptr<grpc
 absl::StatusOr<std::vector<store::freeze_row>> replication::registers() {
   std::vector<store::freeze_row> rows;
   for (auto& lane : databases_) {
-    UNDERSTUDY_ASSIGN_OR_RETURN(store::freeze_row row, lane->image());
-    rows.push_back(std::move(row));
+    auto row = lane->image();
+    if (!row.ok() && lane->may_be_missing() && !lane->complete()) continue;
+    UNDERSTUDY_RETURN_IF_ERROR(row.status());
+    rows.push_back(*std::move(row));
   }
   return rows;
 }
@@ -245,7 +253,17 @@ absl::Status replication::verify(const std::vector<store::freeze_row>& frozen) {
 absl::Status replication::release_to_stand_in() {
   stop();
   for (auto& lane : tables_) UNDERSTUDY_RETURN_IF_ERROR(lane->release());
-  for (stream_lane* lane : all_) UNDERSTUDY_RETURN_IF_ERROR(lane->release());
+  for (std::size_t i = 0; i < databases_.size(); ++i) {
+    const auto& lane = databases_[i];
+    if (lane->may_be_missing() && !lane->complete()) {
+      log::warning(spec_.name(), "there is no copy of {} yet: the stand-in goes without it", lane->name());
+      lane->close();
+      layout_.remove_unfinished(spec_.databases(static_cast<int>(i)));
+    } else {
+      UNDERSTUDY_RETURN_IF_ERROR(lane->release());
+    }
+  }
+  for (auto& lane : files_) UNDERSTUDY_RETURN_IF_ERROR(lane->release());
   return absl::OkStatus();
 }
 
@@ -345,7 +363,18 @@ std::vector<v1::CopyStatus> replication::files() const {
 }
 
 bool replication::complete() const {
-  return std::all_of(all_.begin(), all_.end(), [](const stream_lane* lane) { return lane->complete(); });
+  const auto whole = [](const auto& lane) { return lane->complete(); };
+  return std::all_of(files_.begin(), files_.end(), whole) &&
+         std::all_of(databases_.begin(), databases_.end(),
+                     [&](const auto& lane) { return lane->may_be_missing() || whole(lane); });
+}
+
+std::set<std::string> replication::without_copy() const {
+  std::set<std::string> names;
+  for (const auto& lane : databases_) {
+    if (!lane->complete()) names.insert(lane->name());
+  }
+  return names;
 }
 
 std::string replication::out_of_space() const {

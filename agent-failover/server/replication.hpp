@@ -11,6 +11,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -107,8 +108,11 @@ class replication {
 
   std::vector<v1::CopyStatus> databases() const;
   std::vector<v1::CopyStatus> files() const;
-  // True: every database and file tree has been in step once, so that a takeover has something to stand on.
+  // True: every database and file tree has been in step once, so that a takeover has something to stand on;
+  // databases that the agent found by itself do not count.
   bool complete() const;
+  // Databases that have not been in step yet.
+  std::set<std::string> without_copy() const;
   // Which copy has no space left on its disk; empty: none, as far as the last attempt told.
   std::string out_of_space() const;
   // When the newest durable commit of any database was seen at the primary.

@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 #include <grpcpp/channel.h>
 
+#include <filesystem>
 #include <future>
 #include <mutex>
 #include <utility>
@@ -64,7 +65,8 @@ class restoration::way {
     if (source_) engine_.remove(place_);
   }
 
-  void start(const std::shared_ptr<grpc::Channel>& channel, std::uint64_t epoch) {
+  // `home`: its path on the primary.
+  void start(const std::shared_ptr<grpc::Channel>& channel, std::uint64_t epoch, const std::string& home) {
     source_ = engine_.add(place_);
     auto callbacks = watch_.callbacks<channel::stream_callbacks>();
     callbacks.on_work = [this](const channel::restore_work& work) {
@@ -75,7 +77,8 @@ class restoration::way {
       }
       watch_.touched();
     };
-    stream_ = channel::start_database_restore(channel, watch_.name(), epoch, source_, std::move(callbacks));
+    stream_ =
+        channel::start_database_restore(channel, watch_.name(), epoch, source_, std::move(callbacks), home);
   }
 
   void drain() { stream_->drain(); }
@@ -210,9 +213,14 @@ absl::Status restoration::begin(const std::shared_ptr<grpc::Channel>& channel, s
   trees_.clear();
   drained_ = false;
   for (const auto& database : spec_.databases()) {
-    auto& lane = databases_.emplace_back(
-        std::make_unique<way>(engine_, database.catalog(), layout_.place_of(database.path()), on_change_));
-    lane->start(channel, epoch);
+    const std::string place = layout_.place_of(database.path());
+    if (database.found() && !std::filesystem::exists(place)) {
+      log::info(spec_.name(), "there is nothing of {} here to bring back", database.catalog());
+      continue;
+    }
+    auto& lane =
+        databases_.emplace_back(std::make_unique<way>(engine_, database.catalog(), place, on_change_));
+    lane->start(channel, epoch, database.path());
   }
   for (int i = 0; i < spec_.files_size(); ++i) {
     auto& tree = trees_.emplace_back(std::make_unique<tree_way>(spec_.files(i).base(), on_change_));

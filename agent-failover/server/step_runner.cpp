@@ -341,6 +341,7 @@ absl::Status step_runner::check_primary_whole(const step_context& context) {
   UNDERSTUDY_RETURN_IF_ERROR(await_primary_down(stop_primary_timeout));
   UNDERSTUDY_ASSIGN_OR_RETURN(const v1::DescribeResponse there, parts_.agent.describe(describe_timeout));
   for (const auto& database : spec_.databases()) {
+    if (database.found()) continue;  // what is there of it wins, and where nothing is, nothing does
     const auto found = std::find_if(there.databases().begin(), there.databases().end(),
                                     [&](const auto& one) { return one.catalog() == database.catalog(); });
     if (found == there.databases().end() || found->status().phase() != v1::SourceStatus::PHASE_READY) {

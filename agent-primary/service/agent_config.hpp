@@ -17,6 +17,7 @@ struct database_config {
   std::string path;
   std::vector<std::string> configuration_tables;
   bool hold = false;  // keep its log between the connections of an application that opens it for each request
+  bool found = false;  // by a path with wildcards
   friend bool operator==(const database_config&, const database_config&) = default;
 };
 

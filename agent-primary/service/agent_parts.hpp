@@ -32,9 +32,15 @@ struct agent_parts {
     std::lock_guard lock(mutex_);
     return databases_;
   }
-  void set_databases(std::vector<database_config> databases) {
+  // What is not protected though a path with wildcards matches it, and why.
+  std::vector<std::string> database_problems() const {
+    std::lock_guard lock(mutex_);
+    return database_problems_;
+  }
+  void set_databases(std::vector<database_config> databases, std::vector<std::string> problems) {
     std::lock_guard lock(mutex_);
     databases_ = std::move(databases);
+    database_problems_ = std::move(problems);
     ++databases_revision_;
   }
   std::uint64_t databases_revision() const {
@@ -82,6 +88,7 @@ struct agent_parts {
  private:
   mutable std::mutex mutex_;
   std::vector<database_config> databases_;
+  std::vector<std::string> database_problems_;
   std::uint64_t databases_revision_ = 0;
   lease_snapshot right_;
   bool right_known_ = false;

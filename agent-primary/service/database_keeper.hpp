@@ -1,12 +1,14 @@
 #pragma once
 
 // Keeps the agent's list of databases: those of the configuration, and those that its paths with wildcards
-// find, as they appear. One that was found stays until the agent is started anew, also when its file goes:
-// the copy is what is left of it.
+// find, as they appear. One that was found and is gone for a minute leaves the list; its copy stays.
 
+#include <chrono>
 #include <condition_variable>
 #include <functional>
+#include <map>
 #include <mutex>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -25,7 +27,7 @@ class database_keeper {
 
   // The list as it is configured; returns when parts.databases() has what is there now.
   void configure(std::vector<database_config> configured);
-  // From now on looks twice a second.
+  // From now on looks three times a second, less often where a look takes long.
   void start();
 
  private:
@@ -38,7 +40,7 @@ class database_keeper {
   std::mutex looking_;  // one look at a time
   std::vector<database_config> configured_;
   std::uint64_t damaged_pages_ = 0;
-  std::size_t problems_told_ = 0;
+  std::map<std::string, std::chrono::steady_clock::time_point> missing_;  // found once, and not there since
   std::mutex mutex_;
   std::condition_variable stopped_;
   bool stop_ = false;

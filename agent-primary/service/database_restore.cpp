@@ -187,7 +187,7 @@ class restore final : public channel::database_restore {
   }
 
   absl::Status remove_incoming() {
-    for (const char* suffix : {"", "-wal", "-shm", "-journal", "-heal"}) {
+    for (const char* suffix : {"", "-wal", "-shm", "-journal", "-heal", "-unfinished"}) {
       UNDERSTUDY_RETURN_IF_ERROR(remove_if_there(*directory_, incoming_name_ + suffix));
     }
     return directory_->sync();

@@ -62,6 +62,7 @@ v1::SourceStatus status_of(const channel::source_state& state) {
 void describe_one(const agent_parts& parts, const database_config& database, v1::DatabaseDescription& out) {
   out.set_catalog(database.catalog);
   out.set_path(database.path);
+  out.set_found(database.found);
   for (const std::string& table : database.configuration_tables) out.add_configuration_tables(table);
   const capture::database_description found = capture::describe_database(database.path);
   out.set_journal_mode(journal_mode_of(found));
@@ -127,6 +128,7 @@ v1::DescribeResponse describe(const agent_parts& parts) {
   result.set_boot_id(boot_id());
   for (const database_config& database : parts.databases())
     describe_one(parts, database, *result.add_databases());
+  for (const std::string& problem : parts.database_problems()) result.add_not_protected(problem);
   for (const files_config& files : parts.config.files) *result.add_files() = selection_of(parts, files);
   const std::map<std::string, std::string> versions = parts.versions();
   for (const application::application_definition& definition : parts.applications->definitions()) {

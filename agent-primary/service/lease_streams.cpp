@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "agent-primary/application/application_proto.hpp"
+#include "agent-primary/capture/capture_engine.hpp"
 #include "agent-primary/service/agent_parts.hpp"
 #include "agent-primary/service/boot_moment.hpp"
 #include "agent-primary/service/right_proto.hpp"
@@ -105,6 +106,14 @@ class lease_streams::session {
       response.add_held_addresses(std::move(held));
     response.set_error(next.error);
     response.set_version(UNDERSTUDY_VERSION);
+    response.set_databases_revision(parts_.databases_revision());
+    for (const database_config& database : parts_.databases()) {
+      const std::uint64_t pages = parts_.capture->metrics(database.path).damaged_pages;
+      if (pages == 0) continue;
+      v1::DatabaseDamage& damage = *response.add_damaged();
+      damage.set_catalog(database.catalog);
+      damage.set_pages(pages);
+    }
     return response;
   }
 

@@ -6,11 +6,13 @@
 
 #include <algorithm>
 #include <future>
+#include <optional>
 
 #include "agent-failover/replica/tree/restore_files_service.hpp"
 #include "agent-primary/application/application_proto.hpp"
 #include "agent-primary/files/files_service.hpp"
 #include "agent-primary/service/agent_parts.hpp"
+#include "agent-primary/service/database_paths.hpp"
 #include "agent-primary/service/database_restore.hpp"
 #include "agent-primary/service/describe.hpp"
 #include "agent-primary/service/files_restore.hpp"
@@ -37,6 +39,18 @@ absl::StatusOr<database_config> find_database(const agent_parts& parts, const st
     if (database.catalog == catalog) return std::move(database);
   }
   return no_such_catalog(catalog);
+}
+
+// What is restored may be gone here.
+absl::StatusOr<database_config> find_or_make(const agent_parts& parts, const std::string& catalog,
+                                             const std::string& path) {
+  absl::StatusOr<database_config> present = find_database(parts, catalog);
+  if (present.ok()) return present;
+  std::optional<database_config> would_be = would_find(parts.config.databases, path);
+  if (!would_be || would_be->catalog != catalog) return present;
+  if (const std::string parent = path.substr(0, path.rfind('/')); !parent.empty())
+    UNDERSTUDY_RETURN_IF_ERROR(os::make_directories(os::posix_file_system(), parent));
+  return *std::move(would_be);
 }
 
 // A restore writes to the application's data: only while the right is elsewhere, by this very owner, and
@@ -178,11 +192,11 @@ grpc::Status primary_agent_service::RestoreDatabase(
     grpc::ServerReaderWriter<v1::RestoreDatabaseResponse, v1::RestoreDatabaseRequest>* call) {
   if (!parts_.serving()) return starting();
   channel::restore_database_service service;
-  service.begin =
-      [this, context](
-          const std::string& catalog, std::uint64_t epoch,
-          const channel::work_listener& tell) -> absl::StatusOr<std::unique_ptr<channel::database_restore>> {
-    UNDERSTUDY_ASSIGN_OR_RETURN(const database_config database, find_database(parts_, catalog));
+  service.begin = [this, context](const v1::RestoreDatabaseRequest& first, const channel::work_listener& tell)
+      -> absl::StatusOr<std::unique_ptr<channel::database_restore>> {
+    const std::string& catalog = first.catalog();
+    const std::uint64_t epoch = first.epoch();
+    UNDERSTUDY_ASSIGN_OR_RETURN(const database_config database, find_or_make(parts_, catalog, first.path()));
     UNDERSTUDY_ASSIGN_OR_RETURN(std::shared_ptr<void> turn,
                                 parts_.restores.enter(
                                     catalog, [context] { context->TryCancel(); },

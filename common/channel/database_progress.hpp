@@ -16,6 +16,8 @@ struct database_progress {
     drained,    // a planned end: everything was sent and is durable
   };
   phase now = phase::waiting;
+  bool absent = false;            // waiting, for the source has no such file
+  bool refused = false;           // waiting, for the source cannot capture it
   std::uint64_t done_bytes = 0;   // of the heal under way or the source's scan
   std::uint64_t total_bytes = 0;  // an estimate: a heal grows when the application writes meanwhile
   std::uint64_t applied = 0;      // last transaction visible in the copy, in the source's numbering

@@ -148,8 +148,7 @@ grpc::Status serve(const restore_database_service& service, grpc::ServerContext&
   if (!call.Read(&first)) return grpc::Status::OK;
   work_reporter reporter{context, call};
   auto restore = reporter.during([&] {
-    return service.begin(first.catalog(), first.epoch(),
-                         [&reporter](const restore_work& now) { return reporter.tell(now); });
+    return service.begin(first, [&reporter](const restore_work& now) { return reporter.tell(now); });
   });
   if (!restore.ok()) return to_grpc(restore.status());
   restore_call stream{context, call};

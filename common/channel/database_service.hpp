@@ -55,8 +55,8 @@ struct restore_database_service {
   // Begins a restore, or says why it may not be (not fenced, an older epoch, unknown catalog). Called on call
   // threads. The restore is destroyed when the stream ends, and `tell` with it; the caller hears what it was
   // told last once a second, while begin() or adopt() works.
-  std::function<absl::StatusOr<std::unique_ptr<database_restore>>(
-      const std::string& catalog, std::uint64_t epoch, const work_listener& tell)>
+  std::function<absl::StatusOr<std::unique_ptr<database_restore>>(const v1::RestoreDatabaseRequest& first,
+                                                                  const work_listener& tell)>
       begin;
   // May be empty.
   std::function<void(const std::string& catalog, const database_progress&)> on_progress;

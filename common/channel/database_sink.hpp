@@ -21,6 +21,15 @@ struct sink_state {
   sqlite::page_hash combined;
 };
 
+// What a comparison with the source begins with.
+struct known_image {
+  bool exists = false;
+  std::uint32_t page_size = 0;
+  std::uint32_t database_pages = 0;
+  sqlite::page_hash combined;
+  std::uint32_t kept_pages = 0;  // brought by a heal that was cut off; `combined` means nothing then
+};
+
 // One transaction's frame, without its pages.
 struct transaction_header {
   std::uint64_t number = 0;
@@ -31,8 +40,11 @@ struct transaction_header {
 };
 
 enum class heal_way {
-  in_place,  // as one transaction through the copy's own -wal
-  new_file,  // a new file beside it, synced and renamed: first copies, and more than a quarter of the pages
+  in_place,  // as one transaction through the copy's own -wal: little, which is brought anew when it is cut
+             // off
+  // Into a new file beside it, which is kept when the heal is cut off, and then synced and renamed; or what
+  // was brought goes through the -wal, where that is no more than a quarter of the pages.
+  new_file,
 };
 
 // Used by one thread at a time. Every call is idempotent in effect: what was not committed durably is
@@ -42,6 +54,13 @@ class database_sink {
   virtual ~database_sink() = default;
 
   virtual sink_state state() const = 0;
+  // The copy, or the copy with what a heal that was cut off has brought. The next heal brings what differs
+  // from this, and goes on with that one, whatever its way, when it has that one's page size.
+  virtual known_image known() const {
+    const sink_state now = state();
+    return {now.exists, now.page_size, now.database_pages, now.combined, 0};
+  }
+  // Of the known image.
   virtual std::vector<sqlite::page_hash> hashes(std::uint32_t first, std::uint32_t count) const = 0;
   virtual std::vector<sqlite::page_hash> block_hashes(std::uint32_t first, std::uint32_t block_pages,
                                                       std::uint32_t count) const = 0;
@@ -72,7 +91,8 @@ class database_sink {
   // keeps the past of a copy.
   virtual void captured_at(std::chrono::system_clock::time_point) {}
 
-  // Forgets everything that was not ended, or a heal under way.
+  // Forgets everything that was not ended. What a heal into a new file has brought is kept for the next one,
+  // if it can be: it shows in known() only.
   virtual void abandon() = 0;
 };
 

@@ -74,11 +74,12 @@ class restore_call final : public client_call<v1::RestoreDatabaseRequest, v1::Re
  public:
   using answer = std::function<void(const absl::StatusOr<v1::Adopted>&)>;
 
-  restore_call(const std::shared_ptr<grpc::ChannelInterface>& channel, std::string catalog,
+  restore_call(const std::shared_ptr<grpc::ChannelInterface>& channel, std::string catalog, std::string path,
                std::uint64_t epoch, std::function<void(const restore_work&)> on_work)
       : on_work_{std::move(on_work)} {
     stub_ = v1::PrimaryAgent::NewStub(channel);
     first_.set_catalog(std::move(catalog));
+    first_.set_path(std::move(path));
     first_.set_epoch(epoch);
   }
   void open() {
@@ -175,9 +176,9 @@ class replication final : public database_stream {
 
 class restore final : public restore_stream {
  public:
-  restore(const std::shared_ptr<grpc::ChannelInterface>& channel, std::string catalog, std::uint64_t epoch,
-          std::shared_ptr<database_source> source, stream_callbacks callbacks)
-      : call_{channel, std::move(catalog), epoch, std::move(callbacks.on_work)},
+  restore(const std::shared_ptr<grpc::ChannelInterface>& channel, std::string catalog, std::string path,
+          std::uint64_t epoch, std::shared_ptr<database_source> source, stream_callbacks callbacks)
+      : call_{channel, std::move(catalog), std::move(path), epoch, std::move(callbacks.on_work)},
         runner_{std::move(source), call_, std::move(callbacks.on_progress)},
         thread_{[this, on_end = std::move(callbacks.on_end)] {
           call_.open();
@@ -215,8 +216,8 @@ std::unique_ptr<database_stream> start_database_replication(std::shared_ptr<grpc
 std::unique_ptr<restore_stream> start_database_restore(std::shared_ptr<grpc::ChannelInterface> channel,
                                                        std::string catalog, std::uint64_t epoch,
                                                        std::shared_ptr<database_source> source,
-                                                       stream_callbacks callbacks) {
-  return std::make_unique<restore>(channel, std::move(catalog), epoch, std::move(source),
+                                                       stream_callbacks callbacks, std::string path) {
+  return std::make_unique<restore>(channel, std::move(catalog), std::move(path), epoch, std::move(source),
                                    std::move(callbacks));
 }
 

@@ -67,10 +67,11 @@ std::unique_ptr<database_stream> start_database_replication(std::shared_ptr<grpc
                                                             std::shared_ptr<database_sink> sink,
                                                             stream_callbacks callbacks);
 
-// PrimaryAgent.RestoreDatabase: `source` into an image beside the agent's database `catalog`.
+// PrimaryAgent.RestoreDatabase: `source` into an image beside the agent's database `catalog`, which belongs
+// at `path` if the agent does not know it any more.
 std::unique_ptr<restore_stream> start_database_restore(std::shared_ptr<grpc::ChannelInterface> channel,
                                                        std::string catalog, std::uint64_t epoch,
                                                        std::shared_ptr<database_source> source,
-                                                       stream_callbacks callbacks);
+                                                       stream_callbacks callbacks, std::string path = {});
 
 }  // namespace understudy::channel

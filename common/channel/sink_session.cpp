@@ -46,13 +46,14 @@ absl::Status sink_session::start(moment now) {
 }
 
 void sink_session::say_have() {
-  const sink_state image = sink_.state();
+  const known_image image = sink_.known();
   v1::DatabaseImage& have = *out_.emplace_back().mutable_have();
   have.set_exists(image.exists);
   if (image.exists) {
     have.set_page_size(image.page_size);
     have.set_pages(image.database_pages);
-    to_wire(image.combined, have.mutable_hash());
+    // Without one it is compared, whatever it is: what was brought in part is not in step before it is ended.
+    if (image.kept_pages == 0) to_wire(image.combined, have.mutable_hash());
   }
   state_ = state::comparing;
   progress_.now = phase::comparing;
@@ -101,7 +102,7 @@ absl::Status sink_session::receive(const v1::SourceMessage& message, moment now)
     case v1::SourceMessage::kRun:
       return on_run(message.run());
     case v1::SourceMessage::kHealEnd:
-      return on_heal_end(message.heal_end());
+      return on_heal_end(message.heal_end(), now);
     case v1::SourceMessage::kInStep:
       return on_in_step(message.in_step(), now);
     case v1::SourceMessage::kDrained:
@@ -123,7 +124,7 @@ absl::Status sink_session::want_heal(const std::string& reason) {
 }
 
 absl::Status sink_session::check_size(std::uint32_t pages) const {
-  const std::uint64_t present = sink_.state().database_pages;
+  const std::uint64_t present = std::max(sink_.state().database_pages, sink_.known().database_pages);
   const std::uint64_t brought = part_bytes_ / page_size_;
   if (sink_.sparse() || pages <= present + brought + 1) return absl::OkStatus();
   return invalid(fmt::format("{} pages announced, {} present and {} received", pages, present, brought));
@@ -139,6 +140,8 @@ absl::Status sink_session::on_status(const v1::SourceStatus& status) {
   if (state_ != state::comparing) return invalid("a source status outside the comparison");
   const bool ready = status.phase() == v1::SourceStatus::PHASE_READY;
   progress_.now = ready ? phase::comparing : phase::waiting;
+  progress_.absent = status.phase() == v1::SourceStatus::PHASE_ABSENT;
+  progress_.refused = status.phase() == v1::SourceStatus::PHASE_REFUSED;
   if (!ready) progress_.reason = clean_text(status.reason());
   progress_.done_bytes = status.scanned_bytes();
   progress_.total_bytes = status.total_bytes();
@@ -158,7 +161,7 @@ absl::Status sink_session::on_question(const v1::HashQuestion& question) {
   answer.set_block_pages(block);
   std::string& hashes = *answer.mutable_hashes();
   hashes.reserve(firsts * question.blocks_each() * HASH_BYTES);
-  const std::uint32_t pages = sink_.state().database_pages;
+  const std::uint32_t pages = sink_.known().database_pages;
   for (const std::uint32_t first : question.first_pages()) {
     if (first == 0 || (first - 1) % block != 0) {
       out_.pop_back();
@@ -179,23 +182,20 @@ absl::Status sink_session::on_heal_begin(const v1::HealBegin& begin) {
   if (state_ != state::comparing) return invalid("a heal outside the comparison");
   if (!valid_page_size(begin.page_size()))
     return invalid(fmt::format("a heal with page size {}", begin.page_size()));
-  const sink_state have = sink_.state();
-  const std::uint64_t quarter = std::max(have.database_pages, begin.database_pages()) / 4;
+  const known_image have = sink_.known();
   const bool fresh = !have.exists || have.database_pages == 0 || have.page_size != begin.page_size();
-  // A switch of files needs the old one for itself for a moment, which readers may notice: not for a small
-  // heal, which the -wal holds without growing.
   const bool small = std::uint64_t{begin.pages_to_send()} * begin.page_size() <= small_heal_bytes;
-  const heal_way way =
-      fresh || (begin.pages_to_send() > quarter && !small) ? heal_way::new_file : heal_way::in_place;
+  const bool goes_on = !fresh && have.kept_pages > 0;
+  const heal_way way = fresh || goes_on || !small ? heal_way::new_file : heal_way::in_place;
   UNDERSTUDY_RETURN_IF_ERROR(sink_.begin_heal(way, begin.page_size()));
   state_ = state::healing;
   page_size_ = begin.page_size();
   part_bytes_ = 0;
   bytes_limit_ = limit_for(std::max(have.database_pages, begin.database_pages()), page_size_);
   progress_.now = phase::healing;
-  progress_.reason = clean_text(begin.reason());
-  progress_.done_bytes = 0;
-  progress_.total_bytes = std::uint64_t{begin.pages_to_send()} * page_size_;
+  progress_.reason = goes_on ? "goes on where it was cut off" : clean_text(begin.reason());
+  progress_.done_bytes = goes_on ? std::uint64_t{have.kept_pages} * page_size_ : 0;
+  progress_.total_bytes = progress_.done_bytes + std::uint64_t{begin.pages_to_send()} * page_size_;
   return absl::OkStatus();
 }
 
@@ -287,7 +287,7 @@ absl::Status sink_session::take(std::uint64_t transaction, std::span<const page_
   return absl::OkStatus();
 }
 
-absl::Status sink_session::on_heal_end(const v1::HealEnd& end) {
+absl::Status sink_session::on_heal_end(const v1::HealEnd& end, moment now) {
   if (state_ != state::healing) return invalid("the end of a heal that did not begin");
   const v1::DatabaseImage& image = end.image();
   if (!image.exists() || image.page_size() != page_size_ || image.pages() == 0 ||
@@ -310,7 +310,7 @@ absl::Status sink_session::on_heal_end(const v1::HealEnd& end) {
   progress_.source_number = ended_;
   progress_.now = phase::streaming;
   state_ = state::streaming;
-  return absl::OkStatus();
+  return commit(now);  // what follows builds on the file that takes its place now
 }
 
 absl::Status sink_session::on_in_step(const v1::InStep& in_step, moment) {

@@ -70,7 +70,7 @@ class sink_session {
   // Takes pages of a transaction that follows; with `end` its last.
   absl::Status take(std::uint64_t transaction, std::span<const page_image> pages,
                     const v1::TransactionEnd* end);
-  absl::Status on_heal_end(const v1::HealEnd& end);
+  absl::Status on_heal_end(const v1::HealEnd& end, moment now);
   absl::Status on_in_step(const v1::InStep& in_step, moment now);
   absl::Status on_drained(const v1::SourceDrained& drained);
   absl::Status on_restart(const v1::Restart& restart, moment now);

@@ -32,7 +32,8 @@ using testing::HasSubstr;
 class caretaker : public testing::Test {
  protected:
   void SetUp() override {
-    lanes_.push_back(std::make_unique<database_lane>(os::posix_file_system(), "p1", "one", path(), [] {}));
+    lanes_.push_back(
+        std::make_unique<database_lane>(os::posix_file_system(), "p1", "one", path(), false, [] {}));
     ASSERT_TRUE(lane().open().ok());
     bring(0);
     apply_to(20);

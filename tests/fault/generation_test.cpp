@@ -76,7 +76,7 @@ struct site {
   site(os::file_system& f, const std::string& place) : fs(f), spec(spec_of(place)), layout("/unused", spec) {
     for (const auto& database : spec.databases())
       live.push_back(std::make_unique<database_lane>(fs, "p1", database.catalog(),
-                                                     layout.place_of(database.path()), [] {}));
+                                                     layout.place_of(database.path()), false, [] {}));
   }
   absl::Status open() {
     UNDERSTUDY_RETURN_IF_ERROR(layout.prepare(fs, spec));
@@ -86,10 +86,11 @@ struct site {
   }
   // A generation in which both databases are in state `to`, in use.
   absl::Status next(int to) {
-    UNDERSTUDY_RETURN_IF_ERROR(begin_generation(fs, layout));
+    UNDERSTUDY_RETURN_IF_ERROR(begin_generation(fs, layout, spec));
     std::vector<finished_image> images;
     for (auto& lane : live) {
-      database_lane made(fs, "p1", lane->name(), fmt::format("{}/{}.db", layout.next(), lane->name()), [] {});
+      database_lane made(fs, "p1", lane->name(), fmt::format("{}/{}.db", layout.next(), lane->name()), false,
+                         [] {});
       UNDERSTUDY_RETURN_IF_ERROR(made.open());
       UNDERSTUDY_RETURN_IF_ERROR(fill(made, -1, to));
       UNDERSTUDY_ASSIGN_OR_RETURN(finished_image image,
@@ -209,7 +210,7 @@ TEST(generation_left_over, is_put_away_later) {
     const absl::Status used = here.next(new_state);
     ASSERT_TRUE(used.ok()) << message_of(used);
     ASSERT_TRUE(fill(*here.live[0], new_state, new_state + 1).ok());
-    EXPECT_FALSE(begin_generation(here.fs, here.layout).ok());
+    EXPECT_FALSE(begin_generation(here.fs, here.layout, here.spec).ok());
   }
   {
     site again(os::posix_file_system(), real.path());

@@ -140,6 +140,43 @@ absl::Status abandons(run& r) {
   return absl::OkStatus();
 }
 
+// Heals that are cut off, at another page each time, in this life of the copy or at its end; and go on.
+absl::Status heals_that_are_cut_off(run& r) {
+  for (int i = 0; i < 4; ++i) {
+    if (r.copy == nullptr) UNDERSTUDY_RETURN_IF_ERROR(r.open());
+    const auto n = static_cast<std::size_t>(r.at.attempted + 3);
+    const auto image = r.h.image(n);
+    const auto differs = [&](const channel::page_image& page) {
+      const auto has = r.copy->hashes(page.number, 1);
+      return has.empty() ||
+             has.front() != sqlite::hash_page(page.number, std::as_bytes(std::span(page.bytes)));
+    };
+    for (int cut = 0; cut < 3; ++cut) {
+      UNDERSTUDY_RETURN_IF_ERROR(r.copy->begin_heal(heal_way::new_file, r.h.page_size));
+      int few = 2 + i;
+      for (const auto& page : image) {
+        if (!differs(page) || few-- <= 0) continue;
+        UNDERSTUDY_RETURN_IF_ERROR(r.copy->add_pages(r.h.page_size, {&page, 1}));
+      }
+      if (cut == 1) {
+        UNDERSTUDY_RETURN_IF_ERROR(r.open());
+      } else {
+        r.copy->abandon();
+      }
+    }
+    r.at.attempted = static_cast<int>(n);
+    UNDERSTUDY_RETURN_IF_ERROR(r.copy->begin_heal(heal_way::new_file, r.h.page_size));
+    for (const auto& page : image) {
+      if (differs(page)) UNDERSTUDY_RETURN_IF_ERROR(r.copy->add_pages(r.h.page_size, {&page, 1}));
+    }
+    UNDERSTUDY_RETURN_IF_ERROR(r.copy->end_heal(static_cast<std::uint32_t>(image.size()), r.h.registers[n]));
+    UNDERSTUDY_RETURN_IF_ERROR(r.commit());
+    UNDERSTUDY_RETURN_IF_ERROR(r.next());
+    UNDERSTUDY_RETURN_IF_ERROR(r.commit());
+  }
+  return absl::OkStatus();
+}
+
 struct named_scenario {
   const char* name;
   scenario steps;
@@ -236,7 +273,8 @@ INSTANTIATE_TEST_SUITE_P(
                       named_scenario{"heals_a_rollback_database_into_a_new_file", heals_into_a_new_file,
                                      4 << 20, false},
                       named_scenario{"hands_over_and_resumes", hands_over_and_resumes, 4 << 20, true},
-                      named_scenario{"abandons", abandons, 20000, true}),
+                      named_scenario{"abandons", abandons, 20000, true},
+                      named_scenario{"heals_that_are_cut_off", heals_that_are_cut_off, 4 << 20, true}),
     [](const auto& parameter) { return std::string(parameter.param.name); });
 
 }  // namespace

@@ -77,6 +77,67 @@ TEST_F(agent_database_paths, two_files_of_one_catalog_are_a_problem) {
   EXPECT_THAT(problems, ElementsAre(HasSubstr("a_b.db is not protected")));
 }
 
+// A newcomer does not take the name of one that is protected, whatever their order.
+TEST_F(agent_database_paths, what_is_protected_keeps_its_name) {
+  make("a b.db");
+  make("a_b.db");
+  EXPECT_THAT(found({{"t-*", at("*.db"), {}, false}}, {at("a_b.db")}), ElementsAre("t-a_b a_b.db"));
+  EXPECT_THAT(problems, ElementsAre(HasSubstr("a b.db is not protected")));
+  make("elsewhere/a b.db");
+  EXPECT_THAT(
+      found({{"t-*", at("elsewhere/*.db"), {}, false}, {"t-*", at("*.db"), {}, false}}, {at("a_b.db")}),
+      ElementsAre("t-a_b a_b.db"))
+      << "also where another path finds the newcomer";
+}
+
+TEST_F(agent_database_paths, names_that_cannot_be_told_are_problems) {
+  make("good.db");
+  make("line\nbreak.db");
+  make("not\xff\xfeutf8.db");
+  make(std::string(80, 'x') + ".db");
+  make("-f.db");
+  make("...db");
+  EXPECT_THAT(found({{"*", at("*.db"), {}, false}}), ElementsAre("good good.db"));
+  EXPECT_THAT(problems, testing::UnorderedElementsAre(
+                            HasSubstr("control"), HasSubstr("UTF-8"), HasSubstr("longer than 64"),
+                            HasSubstr("begins with \"-\""), HasSubstr("begins with \".\"")));
+}
+
+TEST_F(agent_database_paths, there_is_a_limit_and_what_is_protected_stays_below_it) {
+  for (int i = 0; i < 30; ++i) make("x" + std::to_string(i) + ".db");
+  make("nothing.db", "no database");
+  const std::vector<database_config> configured{{"t-*", at("*.db"), {}, false},
+                                                {"main", at("x0.db"), {}, false}};
+  found_databases all = find_databases(configured, {at("x9.db"), at("x8.db")}, 4);
+  ASSERT_EQ(all.databases.size(), 5u) << "and the one that is named";
+  EXPECT_EQ(all.databases[0].catalog, "main");
+  EXPECT_EQ(all.databases[3].path, at("x8.db"));
+  EXPECT_EQ(all.databases[4].path, at("x9.db"));
+  EXPECT_THAT(all.problems, ElementsAre(HasSubstr("more than 4 databases")));
+  EXPECT_THAT(find_databases(configured, {}, 29).problems, IsEmpty());
+  for (int i = 0; i < 15; ++i) make("-" + std::to_string(i) + ".db");
+  all = find_databases({{"*", at("-*.db"), {}, false}, {"*", at("*.db"), {}, false}}, {});
+  EXPECT_THAT(all.problems, IsEmpty());
+  all = find_databases({{"*", at("*.db"), {}, false}}, {});
+  ASSERT_EQ(all.problems.size(), 10u);
+  EXPECT_EQ(all.problems.back(), "6 more are not protected");
+}
+
+// A failback may bring one that is not there any more.
+TEST_F(agent_database_paths, what_would_be_found_need_not_be_there) {
+  const std::vector<database_config> configured{{"main", "/srv/main.db", {}, false},
+                                                {"app-*", "/srv/*/db/*.sqlite", {"users"}, false}};
+  const auto would = would_find(configured, "/srv/acme/db/2024.sqlite");
+  ASSERT_TRUE(would);
+  EXPECT_EQ(would->catalog, "app-acme-2024");
+  EXPECT_EQ(would->configuration_tables, std::vector<std::string>{"users"});
+  EXPECT_TRUE(would->found);
+  for (const char* other : {"", "/", "/srv/main.db", "/srv/acme/db/.sqlite", "/srv/acme/db/x.db",
+                            "/srv/acme/2024.sqlite", "/srv/acme/db/more/x.sqlite", "/srv/../db/x.sqlite",
+                            "srv/acme/db/x.sqlite", "/srv/acme/db/x.understudy-incoming.sqlite"})
+    EXPECT_FALSE(would_find(configured, other)) << other;
+}
+
 TEST(agent_database_pattern, says_what_is_wrong) {
   EXPECT_EQ(wildcard_problem("/srv/*/app.db", "app-*"), "");
   EXPECT_EQ(wildcard_problem("/srv/app.db", "app"), "");

@@ -115,9 +115,9 @@ class agent final : public v1::PrimaryAgent::Service {
       if (catalog != "shop") return absl::NotFoundError("no such catalog");
       return source;
     };
-    restore.begin = [this](const std::string&, std::uint64_t epoch,
+    restore.begin = [this](const v1::RestoreDatabaseRequest& first,
                            const work_listener&) -> absl::StatusOr<std::unique_ptr<database_restore>> {
-      if (epoch != 7) return absl::FailedPreconditionError("not fenced");
+      if (first.epoch() != 7) return absl::FailedPreconditionError("not fenced");
       class one final : public database_restore {
        public:
         explicit one(agent& owner) : owner_{owner} {}

@@ -161,5 +161,108 @@ TEST_F(host_agent_news, grants_only_where_the_machine_may) {
   }
 }
 
+// Damage is said once, and again when it grows.
+TEST_F(host_agent_news, tells_of_damage_when_it_grows) {
+  EXPECT_THAT(news.damage(agent), IsEmpty());
+  auto& damaged = *agent.add_damaged();
+  damaged.set_catalog("main");
+  damaged.set_pages(1);
+  EXPECT_THAT(news.damage(agent), ElementsAre(testing::HasSubstr("main: 1 page of the database file")));
+  EXPECT_THAT(news.damage(agent), IsEmpty());
+  damaged.set_pages(3);
+  EXPECT_THAT(news.damage(agent), ElementsAre(testing::HasSubstr("3 pages")));
+  agent.clear_damaged();
+  EXPECT_THAT(news.damage(agent), IsEmpty());
+}
+
+// A database that the agent found by itself is added, once; one that its configuration names is people's to
+// add.
+TEST_F(host_agent_news, adopts_what_the_agent_found_later) {
+  agent.set_databases_revision(7);
+  EXPECT_TRUE(news.databases_changed(agent));
+  EXPECT_FALSE(news.databases_changed(agent));
+  auto& known = *spec.add_databases();
+  known.set_catalog("main");
+  known.set_path("/var/main.db");
+  v1::DescribeResponse described;
+  *described.add_databases()->mutable_catalog() = "main";
+  auto& found = *described.add_databases();
+  found.set_catalog("tenant-1");
+  found.set_path("/var/1.db");
+  found.set_found(true);
+  described.add_databases()->set_catalog("named, and left out by an operator");
+  EXPECT_TRUE(news.found(spec, {}).empty()) << "before it is described";
+  news.described(described);
+  for (const char* pattern : {"*", "tenant-*", "*-1", "t*-*1", "tenant-1"}) {
+    spec.clear_ignore_found_databases();
+    spec.add_ignore_found_databases("other");
+    spec.add_ignore_found_databases(pattern);
+    EXPECT_TRUE(news.found(spec, {}).empty()) << pattern;
+  }
+  spec.clear_ignore_found_databases();
+  spec.add_ignore_found_databases("tenant");
+  const auto adopted = news.found(spec, {}).add;
+  ASSERT_EQ(adopted.size(), 1u);
+  EXPECT_EQ(adopted[0].catalog(), "tenant-1");
+  EXPECT_EQ(adopted[0].path(), "/var/1.db");
+  EXPECT_TRUE(adopted[0].found());
+  *spec.add_databases() = adopted[0];
+  EXPECT_TRUE(news.found(spec, {}).empty());
+}
+
+// One that went before it was copied leaves nothing; of another one the copy is what is left.
+TEST_F(host_agent_news, drops_what_is_gone_and_was_never_copied) {
+  for (const char* name : {"named", "copied", "fleeting", "there"}) {
+    auto& database = *spec.add_databases();
+    database.set_catalog(name);
+    database.set_path(std::string("/var/") + name);
+    database.set_found(std::string(name) != "named");
+  }
+  v1::DescribeResponse described;
+  auto& there = *described.add_databases();
+  there.set_catalog("there");
+  there.set_path("/var/there");
+  there.set_found(true);
+  EXPECT_TRUE(news.found(spec, {"named", "fleeting", "there"}).empty()) << "nothing was described";
+  news.described(described);
+  EXPECT_THAT(news.found(spec, {"named", "fleeting", "there"}).drop, ElementsAre("fleeting"));
+}
+
+// A peer may describe what no specification can hold, and more than a server can have.
+TEST_F(host_agent_news, leaves_out_what_is_too_much_or_has_no_proper_name) {
+  v1::DescribeResponse described;
+  const auto add = [&](const std::string& catalog, const std::string& path) {
+    auto& found = *described.add_databases();
+    found.set_catalog(catalog);
+    found.set_path(path);
+    found.set_found(true);
+  };
+  add("../etc", "/var/a.db");
+  add("up", "/var/../etc/passwd");
+  add("twice", "/var/b.db");
+  add("twice", "/var/c.db");
+  described.add_not_protected("as the agent says");
+  for (int i = 0; i < 1005; ++i) add("t" + std::to_string(i), "/var/t" + std::to_string(i) + ".db");
+  news.described(described);
+  const found_databases found = news.found(spec, {});
+  EXPECT_EQ(found.add.size(), 1000u);
+  EXPECT_EQ(found.add[0].path(), "/var/b.db");
+  EXPECT_THAT(found.left_out, testing::AllOf(testing::StartsWith("as the agent says; "),
+                                             testing::HasSubstr("/var/a.db: must be a plain name"),
+                                             testing::HasSubstr("/var/../etc/passwd: "),
+                                             testing::EndsWith("left out is /var/t999.db")));
+  for (const auto& one : found.add) *spec.add_databases() = one;
+  EXPECT_TRUE(news.found(spec, {}).add.empty()) << "the limit is the server's, not the look's";
+  // Said once, also by the next supervisor of the server.
+  const auto told = std::make_shared<told_news>();
+  agent_news first("", told);
+  EXPECT_TRUE(first.is_new(found.left_out));
+  EXPECT_FALSE(first.is_new(found.left_out));
+  agent_news second("", told);
+  EXPECT_FALSE(second.is_new(found.left_out));
+  EXPECT_FALSE(second.is_new(""));
+  EXPECT_TRUE(second.is_new(found.left_out));
+}
+
 }  // namespace
 }  // namespace understudy::actors

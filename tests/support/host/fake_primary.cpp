@@ -165,24 +165,24 @@ class fake_primary::implementation final : public v1::PrimaryAgent::Service {
       grpc::ServerContext* context,
       grpc::ServerReaderWriter<v1::RestoreDatabaseResponse, v1::RestoreDatabaseRequest>* call) override {
     const channel::restore_database_service service{
-        .begin = [this, context](const std::string& catalog, std::uint64_t epoch,
-                                 const channel::work_listener& tell)
+        .begin = [this, context](const v1::RestoreDatabaseRequest& first, const channel::work_listener& tell)
             -> absl::StatusOr<std::unique_ptr<channel::database_restore>> {
           UNDERSTUDY_ASSIGN_OR_RETURN(std::shared_ptr<void> turn,
                                       restores_.enter(
-                                          catalog, [context] { context->TryCancel(); },
+                                          first.catalog(), [context] { context->TryCancel(); },
                                           [&] {
                                             return tell({"waiting", 0, 0});
                                           }));
           UNDERSTUDY_ASSIGN_OR_RETURN(
               auto restore,
-              service::begin_restore({.catalog = catalog,
-                                      .path = database_,
-                                      .state_dir = directory_ + "/state",
-                                      .epoch = epoch,
-                                      .permitted = [this, epoch] { return restore_permitted(epoch); },
-                                      .tell = tell,
-                                      .turn = std::move(turn)}));
+              service::begin_restore(
+                  {.catalog = first.catalog(),
+                   .path = database_,
+                   .state_dir = directory_ + "/state",
+                   .epoch = first.epoch(),
+                   .permitted = [this, epoch = first.epoch()] { return restore_permitted(epoch); },
+                   .tell = tell,
+                   .turn = std::move(turn)}));
           return std::make_unique<forgetful_restore>(std::move(restore), answers_to_lose_);
         },
         .on_progress = {}};

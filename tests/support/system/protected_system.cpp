@@ -110,12 +110,12 @@ void protected_system::write_configurations() {
                     "include = [{{ subdirectory = \".\", types = [\"*\"], recursive = true }}]\n\n"
                     "[[application]]\nname = \"{}\"\nstart = {}\n{}{}"
                     "stop_grace = \"{}\"\n\n"
-                    "[host]\naddress = \"10.78.0.9:7200\"\nboot_wait = \"{}\"\n",
+                    "[host]\naddress = \"10.78.0.9:7200\"\nboot_wait = \"{}\"\n\n{}",
                     name, app.name, app.database, quoted_list(options_.configuration_tables), app.files,
                     app.name, quoted_list(app.start),
                     app.check.empty() ? "" : "check = " + quoted_list(app.check) + "\n",
                     app.environment.empty() ? "" : "environment = " + quoted_list(app.environment) + "\n",
-                    app.stop_grace, options_.boot_wait));
+                    app.stop_grace, options_.boot_wait, options_.agent_more));
   }
 }
 

@@ -43,6 +43,7 @@ struct system_options {
   std::string boot_wait = "5s";
   std::string mode = "all";
   std::vector<std::string> configuration_tables = {};
+  std::string agent_more{};  // of the agents' configurations
 };
 
 struct ctl_result {

@@ -1,0 +1,127 @@
+// Databases that nobody named, which are copied as databases and as nothing else; and one that went bad.
+
+#include <signal.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "tests/lab/system_fixture.hpp"
+#include "tests/support/sqlite_shell.hpp"
+
+namespace understudy::test {
+namespace {
+
+class system_found : public system_test {
+ protected:
+  const std::string files_ = counter_application().files;
+  const std::string pattern_ = "[[database]]\ncatalog = \"tenant-*\"\npath = \"" + files_ + "/*.db\"\n";
+
+  void make(const std::string& name) {
+    const std::string file = site->on_primary(files_ + "/" + name).string();
+    ASSERT_TRUE(through_sqlite(file, "PRAGMA journal_mode=WAL; CREATE TABLE t(x); INSERT INTO t VALUES(1)"));
+  }
+  v1::CopyStatus copy_named(const std::string& catalog) {
+    const auto state = site->state();
+    if (!state) return {};
+    for (const auto& one : state->databases()) {
+      if (one.name() == catalog) return one;
+    }
+    return {};
+  }
+  bool in_step(const std::string& catalog) {
+    return wait_until([&] { return copy_named(catalog).phase() == v1::COPY_PHASE_STREAMING; }, 20s);
+  }
+};
+
+TEST_F(system_found, is_protected_by_itself_and_never_travels_as_a_file) {
+  protect({}, true, {.agent_more = pattern_});
+  make("one.db");
+  const auto begun = std::chrono::steady_clock::now();
+  ASSERT_TRUE(in_step("tenant-one")) << site->ctl({"status", "primary"}).output;
+  std::printf("protected after %.0f ms\n",
+              std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begun).count());
+  ASSERT_TRUE(in_step("counter"));
+  write_document("note.txt", "hello");
+  make("two.db");
+  ASSERT_TRUE(in_step("tenant-two"));
+  ASSERT_TRUE(wait_until([&] { return copy_has_document("note.txt"); }, 20s));
+
+  // An operator's word is kept.
+  site->must({"server", "set", "primary", "ignore_found_databases=tenant-th*"});
+  make("three.db");
+  ASSERT_TRUE(wait_until(
+      [&] { return site->agent().log().find("found " + files_ + "/three.db") != std::string::npos; }, 20s));
+  write_document("later.txt", "hello");
+  ASSERT_TRUE(wait_until([&] { return copy_has_document("later.txt"); }, 20s));
+  EXPECT_EQ(copy_named("tenant-three").name(), "");
+  EXPECT_FALSE(copy_has_document("three.db"));
+}
+
+// Made while the host's daemon is away: found when it is back.
+TEST_F(system_found, is_protected_when_the_host_comes_back) {
+  protect({}, true, {.agent_more = pattern_});
+  site->host_daemon().signal(SIGKILL);
+  site->host_daemon().wait();
+  make("one.db");
+  site->start_host();
+  ASSERT_TRUE(in_step("tenant-one")) << site->ctl({"status", "primary"}).output;
+}
+
+// One that cannot be copied holds up no takeover, and one that is gone on a primary that is new holds up no
+// failback: it comes back with it.
+TEST_F(system_found, holds_up_neither_takeover_nor_failback) {
+  protect({}, true, {.agent_more = pattern_});
+  make("one.db");
+  ASSERT_TRUE(in_step("tenant-one"));
+  std::ofstream(site->on_primary(files_ + "/bad.db")) << "SQLite format 3 it is not";
+  ASSERT_TRUE(wait_until([&] { return copy_named("tenant-bad").name() != ""; }, 20s));
+  ASSERT_TRUE(in_step("tenant-one"));
+  ASSERT_TRUE(in_step("counter"));
+  site->power_off();
+  ASSERT_TRUE(site->wait_phase("StandingIn")) << site->logs();
+  ASSERT_TRUE(serves(site->service_address()));
+  ASSERT_EQ(ask(site->service_address(), "add during"), "ok 1");
+  ASSERT_TRUE(through_sqlite(site->copy_of(files_ + "/one.db"), "INSERT INTO t VALUES(2)"));
+  std::filesystem::remove_all(site->on_primary(files_ + "/one.db"));
+  std::filesystem::remove_all(site->on_primary(files_ + "/one.db-wal"));
+  std::filesystem::remove_all(site->on_primary(files_ + "/one.db-shm"));
+  power_on_and_meet();
+  site->must({"failback", "primary", "--discard-primary", "--yes"});
+  ASSERT_TRUE(serves(site->service_address()));
+  EXPECT_EQ(query(site->on_primary(files_ + "/one.db"), "SELECT x FROM t"),
+            (std::vector<std::string>{"1", "2"}));
+  ASSERT_TRUE(in_step("tenant-one"));
+  ASSERT_TRUE(in_step("counter"));
+
+  // Gone while everything runs: the copy stays, and nothing is behind for it.
+  for (const char* suffix : {"", "-wal", "-shm"})
+    std::filesystem::remove(site->on_primary(files_ + "/one.db" + suffix));
+  ASSERT_TRUE(wait_until([&] { return copy_named("tenant-one").phase() == v1::COPY_PHASE_STOPPED; }, 20s));
+  EXPECT_THAT(copy_named("tenant-one").reason(), testing::HasSubstr("the copy is kept"));
+  site->must({"failover", "primary", "--yes"});
+  ASSERT_TRUE(site->wait_phase("StandingIn"));
+  EXPECT_EQ(query(site->copy_of(files_ + "/one.db"), "SELECT x FROM t"),
+            (std::vector<std::string>{"1", "2"}));
+}
+
+// A page of the primary's file that is not as it was committed: told once, and not copied.
+TEST_F(system_found, damage_on_the_primary_is_an_event) {
+  protect();
+  ASSERT_TRUE(site->wait_in_step());
+  const std::string file = site->on_primary(site->options().application.database).string();
+  ASSERT_TRUE(through_sqlite(file, "PRAGMA wal_checkpoint(TRUNCATE)"));
+  {
+    constexpr std::streamoff middle_of_page_2 = 4096 + 2048;
+    std::fstream database(file, std::ios::binary | std::ios::in | std::ios::out);
+    database.seekg(middle_of_page_2);
+    const char was = static_cast<char>(database.get());
+    database.seekp(middle_of_page_2);
+    database.put(static_cast<char>(was ^ 0x55));
+  }
+  site->ctl({"verify", "primary"});
+  ASSERT_TRUE(site->wait_event("database_damaged", 20s));
+  EXPECT_THAT(site->event("database_damaged")->text(), testing::HasSubstr("counter: 1 page"));
+}
+
+}  // namespace
+}  // namespace understudy::test
