@@ -35,7 +35,7 @@ namespace {
 
 constexpr std::size_t run_bytes = 1 << 20;
 constexpr std::uint64_t writeback_bytes =
-    8 << 20;                                    // the disk starts early, so that the sync at the end is short
+    8 << 20;  // the disk starts early, so that the sync at the end is short
 constexpr std::uint64_t sync_bytes = 256 << 20;  // more is not brought twice after a power cut
 constexpr std::uint64_t skipped_pages =
     1 << 20;  // that a heal may leave out for later, as the source changes them: 16 MiB of hashes

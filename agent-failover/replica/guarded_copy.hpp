@@ -1,8 +1,8 @@
 #pragma once
 
 // A database_copy that a stream feeds while something else looks after it: folds it, reads it again, asks it
-// for its image. Every call holds one mutex, and a commit waits for it: reading goes in slices of milliseconds,
-// a fold takes as long as the disk does, which is why it comes while the stream is quiet.
+// for its image. Every call holds one mutex, and a commit waits for it: reading goes in slices of
+// milliseconds, a fold takes as long as the disk does, which is why it comes while the stream is quiet.
 //
 // Threads: any.
 

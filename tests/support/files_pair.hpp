@@ -26,6 +26,7 @@
 #include "common/files/xattrs.hpp"
 #include "common/status/status_text.hpp"
 #include "tests/support/temporary_directory.hpp"
+#include "tests/support/wait.hpp"
 #include "understudy/v1/files.pb.h"
 
 namespace understudy::test {
@@ -215,6 +216,19 @@ class file_pair {
       ASSERT_LT(std::chrono::steady_clock::now(), deadline);
       if (!moved) std::this_thread::sleep_for(std::chrono::milliseconds{1});
     }
+  }
+
+  // By events only, without the scan that settle() asks for.
+  void follow_until_same() {
+    ASSERT_TRUE(wait_until(
+        [&] {
+          bool moved = false;
+          const absl::Status stepped = step(moved);
+          EXPECT_TRUE(stepped.ok()) << message_of(stepped);
+          return !moved && tree_differences(base(), copy()).empty();
+        },
+        std::chrono::seconds{30}))
+        << ::testing::PrintToString(tree_differences(base(), copy()));
   }
 
   void write(const std::string& path, const std::string& content) {

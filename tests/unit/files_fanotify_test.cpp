@@ -51,18 +51,6 @@ class file_fanotify : public ::testing::Test {
     ASSERT_TRUE(wait_until([&] { return stalls_.load(); }, seconds{5}));
   }
   void go_on() { stalled_ = false; }
-  // By events only.
-  void follow_until_same() {
-    ASSERT_TRUE(wait_until(
-        [&] {
-          bool moved = false;
-          const absl::Status stepped = pair.step(moved);
-          EXPECT_TRUE(stepped.ok()) << message_of(stepped);
-          return !moved && tree_differences(pair.base(), pair.copy()).empty();
-        },
-        seconds{20}))
-        << ::testing::PrintToString(tree_differences(pair.base(), pair.copy()));
-  }
 
   std::atomic<bool> stalled_{false};
   std::atomic<bool> stalls_{false};
@@ -81,7 +69,7 @@ TEST_F(file_fanotify, follows_where_inotify_has_run_out_of_watches) {
   pair.write("c/d/e/1", "2");
   pair.write("f/g/h/1", "2");
   fs::rename(pair.at("c/d"), pair.at("b/d"));
-  follow_until_same();
+  pair.follow_until_same();
 }
 
 // The third rename is merged into the first, which waits before the second; and so on.
@@ -101,11 +89,11 @@ TEST_F(file_fanotify, events_that_were_merged_lead_to_the_same_tree) {
   fs::rename(pair.at("r/x"), pair.at("p/x"));
   pair.write("p/x/6", "6");
   go_on();
-  follow_until_same();
+  pair.follow_until_same();
   pair.write("p/x/later", "7");
   pair.write("q/p/later", "8");
   pair.write("r/later", "9");
-  follow_until_same();
+  pair.follow_until_same();
 }
 
 TEST_F(file_fanotify, directories_that_move_on_before_they_are_looked_at_are_found) {
@@ -118,9 +106,9 @@ TEST_F(file_fanotify, directories_that_move_on_before_they_are_looked_at_are_fou
   pair.write("z/b/new/deep/2", "2");
   fs::rename(pair.at("z/b"), pair.at("b"));
   go_on();
-  follow_until_same();
+  pair.follow_until_same();
   pair.write("b/new/deep/3", "3");
-  follow_until_same();
+  pair.follow_until_same();
 }
 
 TEST_F(file_fanotify, what_leaves_the_tree_is_forgotten_and_what_enters_is_followed) {
@@ -131,14 +119,14 @@ TEST_F(file_fanotify, what_leaves_the_tree_is_forgotten_and_what_enters_is_follo
   pair.expect_same();
   fs::rename(pair.at("ours"), neighbour + "/ours");
   fs::rename(neighbour + "/theirs", pair.at("theirs"));
-  follow_until_same();
+  pair.follow_until_same();
   pair.changes.clear();
   std::ofstream(neighbour + "/ours/d/1") << "written where it does not travel";
   pair.write("theirs/2", "2");
-  follow_until_same();
+  pair.follow_until_same();
   EXPECT_EQ(pair.changes[v1::FileChange::kPut], 1);
   fs::rename(neighbour + "/ours", pair.at("ours"));
-  follow_until_same();
+  pair.follow_until_same();
 }
 
 // Directories that trade places and names, faster than they are looked at.
@@ -178,7 +166,7 @@ TEST_F(file_fanotify, any_order_of_moves_leads_to_the_same_tree) {
       }
     }
     go_on();
-    ASSERT_NO_FATAL_FAILURE(follow_until_same());
+    ASSERT_NO_FATAL_FAILURE(pair.follow_until_same());
   }
 }
 

@@ -96,15 +96,7 @@ TEST_F(file_random, changes_are_followed_by_events_alone) {
     SCOPED_TRACE("seed " + std::to_string(seed));
     random_changes changes(pair.base(), seed);
     for (int i = 0; i < 60; ++i) changes.one();
-    ASSERT_TRUE(wait_until(
-        [&] {
-          bool moved = false;
-          const absl::Status stepped = pair.step(moved);
-          EXPECT_TRUE(stepped.ok()) << message_of(stepped);
-          return !moved && tree_differences(pair.base(), pair.copy()).empty();
-        },
-        std::chrono::seconds{20}))
-        << ::testing::PrintToString(tree_differences(pair.base(), pair.copy()));
+    ASSERT_NO_FATAL_FAILURE(pair.follow_until_same());
   }
 }
 

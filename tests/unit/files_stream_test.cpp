@@ -27,18 +27,6 @@ void set_mtime(const std::string& path, time_t seconds, long nanoseconds = 0) {
 
 class file_stream : public ::testing::Test {
  protected:
-  // By events only, without the scan that settle() asks for.
-  void follow_until_same() {
-    ASSERT_TRUE(wait_until(
-        [&] {
-          bool moved = false;
-          const absl::Status stepped = pair.step(moved);
-          EXPECT_TRUE(stepped.ok()) << message_of(stepped);
-          return !moved && tree_differences(pair.base(), pair.copy()).empty();
-        },
-        std::chrono::seconds{20}))
-        << ::testing::PrintToString(tree_differences(pair.base(), pair.copy()));
-  }
   file_pair pair;
 };
 
@@ -72,14 +60,14 @@ TEST_F(file_stream, follows_changes_by_events) {
   pair.expect_same();
   pair.write("new", "n");
   { std::ofstream(pair.at("log"), std::ios::app) << "more\n"; }
-  follow_until_same();
+  pair.follow_until_same();
   EXPECT_GT(pair.changes[v1::FileChange::kAppend], 0);
   pair.write("new", "overwritten");
   ASSERT_EQ(::truncate(pair.at("log").c_str(), 3), 0);
   fs::rename(pair.at("d/swap1"), pair.at("d/t"));
   fs::rename(pair.at("d/swap2"), pair.at("d/swap1"));
   fs::rename(pair.at("d/t"), pair.at("d/swap2"));
-  follow_until_same();
+  pair.follow_until_same();
   EXPECT_GE(pair.changes[v1::FileChange::kRename], 3);
   fs::remove(pair.at("new"));
   fs::create_directory(pair.at("new"));
@@ -87,17 +75,17 @@ TEST_F(file_stream, follows_changes_by_events) {
   fs::remove_all(pair.at("d"));
   pair.write("d", "a file now");
   ::chmod(pair.at("d").c_str(), 0600);
-  follow_until_same();
+  pair.follow_until_same();
   fs::create_hard_link(pair.at("d"), pair.at("d2"));
-  follow_until_same();
+  pair.follow_until_same();
   pair.write("d2", "through the other name");
-  follow_until_same();
+  pair.follow_until_same();
   fs::remove(pair.at("d"));
   fs::create_symlink("d2", pair.at("d"));
   fs::remove_all(pair.at("new"));
   fs::create_symlink("..", pair.at("new"));
   ::setxattr(pair.at("d2").c_str(), "user.note", "v", 1, 0);
-  follow_until_same();
+  pair.follow_until_same();
 }
 
 // Whoever asked for a drain may look late: what follows the answer at once must not hide it.
@@ -120,11 +108,11 @@ TEST_F(file_stream, a_renamed_directory_moves_and_is_not_sent_again) {
   pair.expect_same();
   pair.bytes_sent = 0;
   fs::rename(pair.at("old"), pair.at("new"));
-  follow_until_same();
+  pair.follow_until_same();
   EXPECT_LT(pair.bytes_sent, 4096U);
   EXPECT_EQ(pair.changes[v1::FileChange::kRename], 1);
   pair.write("new/f7", "followed under its new name");
-  follow_until_same();
+  pair.follow_until_same();
 }
 
 TEST_F(file_stream, nothing_is_missed_in_directories_made_a_moment_ago) {
@@ -133,7 +121,7 @@ TEST_F(file_stream, nothing_is_missed_in_directories_made_a_moment_ago) {
   for (int round = 0; round < 3; ++round) {
     const std::string top = "r" + std::to_string(round) + "/a/b/c/d";
     for (int i = 0; i < 1000; ++i) pair.write(top + std::to_string(i % 10) + "/f" + std::to_string(i), "x");
-    follow_until_same();
+    pair.follow_until_same();
   }
 }
 
@@ -145,10 +133,10 @@ TEST_F(file_stream, a_file_replaced_by_one_of_the_same_size_and_time_is_sent) {
   pair.connect();
   pair.expect_same();
   fs::rename(pair.at("msg1"), pair.at("msg0"));
-  follow_until_same();
+  pair.follow_until_same();
   pair.write("msg0", "CCCC");
   set_mtime(pair.at("msg0"), 1'700'000'000);
-  follow_until_same();
+  pair.follow_until_same();
   // While nobody listens, and with the source's memory gone.
   pair.disconnect();
   pair.source.reset();
@@ -169,7 +157,7 @@ TEST_F(file_stream, a_write_through_a_mapping_arrives) {
   ASSERT_NE(memory, MAP_FAILED);
   static_cast<char*>(memory)[5000] = 'Z';
   ::munmap(memory, 8192);
-  follow_until_same();
+  pair.follow_until_same();
 }
 
 TEST_F(file_stream, large_files_keep_their_holes_and_grow_by_what_is_appended) {
@@ -184,7 +172,7 @@ TEST_F(file_stream, large_files_keep_their_holes_and_grow_by_what_is_appended) {
   EXPECT_LT(status.st_blocks * 512, 1'000'000);
   pair.bytes_sent = 0;
   { std::ofstream(pair.at("big"), std::ios::app) << std::string(1000, 'c'); }
-  follow_until_same();
+  pair.follow_until_same();
   EXPECT_LT(pair.bytes_sent, 10'000U);
 }
 
@@ -192,7 +180,7 @@ TEST_F(file_stream, large_files_keep_their_holes_and_grow_by_what_is_appended) {
 TEST_F(file_stream, a_file_larger_than_the_window_arrives) {
   pair.write("large", std::string(48 << 20, 'l'));
   pair.connect();
-  follow_until_same();
+  pair.follow_until_same();
 }
 
 TEST_F(file_stream, a_growing_file_is_on_the_copy_while_it_is_open) {
@@ -246,7 +234,7 @@ TEST_F(file_stream, held_it_goes_on_watching_and_catches_up_at_once) {
   ASSERT_TRUE(pair.step(moved).ok());
   EXPECT_FALSE(tree_differences(pair.base(), pair.copy()).empty());
   pair.receiving->hold(false);
-  follow_until_same();
+  pair.follow_until_same();
 }
 
 TEST_F(file_stream, a_base_that_is_not_mounted_deletes_nothing) {
@@ -303,7 +291,7 @@ TEST_F(file_stream, lost_events_are_found_by_looking) {
   pair.write("renamed unheard/late", "y");
   pair.write("e/unheard", "z");
   reader->stalled = false;
-  follow_until_same();
+  pair.follow_until_same();
 }
 
 TEST_F(file_stream, without_watches_scans_find_everything) {
@@ -316,7 +304,7 @@ TEST_F(file_stream, without_watches_scans_find_everything) {
   EXPECT_FALSE(pair.source->is_watching());
   for (const char* path : {"a/1", "b/1", "c/2", "e/f/g"}) pair.write(path, "2");
   fs::remove_all(pair.at("d"));
-  follow_until_same();
+  pair.follow_until_same();
 }
 
 TEST_F(file_stream, protected_databases_never_travel) {
@@ -368,7 +356,7 @@ TEST_F(file_stream, what_is_deleted_lies_in_the_trash) {
   pair.connect();
   pair.expect_same();
   fs::remove_all(pair.at("d"));
-  follow_until_same();
+  pair.follow_until_same();
   std::vector<files::deleted_file> deleted;
   auto trash = files::deleted_files::open(os::posix_file_system(), pair.sink_options.tree,
                                           pair.sink_options.beside, pair.sink_options.name);
@@ -412,7 +400,7 @@ TEST_F(file_stream, half_a_rename_is_waited_for_and_sends_no_content) {
   EXPECT_EQ(pair.changes[v1::FileChange::kPut], 0);
   EXPECT_EQ(pair.changes[v1::FileChange::kRemove], 0);
   stalled = false;
-  follow_until_same();
+  pair.follow_until_same();
   EXPECT_EQ(pair.changes[v1::FileChange::kRename], 3);
   EXPECT_LE(pair.changes[v1::FileChange::kPut], 1);  // "wake"
 }
@@ -429,7 +417,7 @@ TEST_F(file_stream, a_rename_that_no_event_tells_is_sent_all_the_same) {
   fs::remove(pair.at("d/2"));
   fs::rename(pair.at("d/1"), pair.at("d/2"));
   for (const char* path : {"d", "d/1", "d/2"}) pair.source->dirty().mark(path, true, false, milliseconds{0});
-  follow_until_same();
+  pair.follow_until_same();
 }
 
 // The content says nothing about which names are one file.
@@ -441,7 +429,7 @@ TEST_F(file_stream, names_of_equal_content_are_linked_and_parted_as_they_are_her
   fs::remove(pair.at("b"));
   ASSERT_EQ(::link(pair.at("a").c_str(), pair.at("b").c_str()), 0);
   fs::rename(pair.at("d"), pair.at("e"));
-  follow_until_same();
+  pair.follow_until_same();
 }
 
 TEST_F(file_stream, an_exchange_of_equal_contents_takes_their_modes_along) {
@@ -454,7 +442,7 @@ TEST_F(file_stream, an_exchange_of_equal_contents_takes_their_modes_along) {
   ASSERT_EQ(::syscall(SYS_renameat2, AT_FDCWD, pair.at("a").c_str(), AT_FDCWD, pair.at("b").c_str(),
                       RENAME_EXCHANGE),
             0);
-  follow_until_same();
+  pair.follow_until_same();
 }
 
 // A rename that happened while nobody listened is found by comparing: the listing knows paths, not files.
@@ -507,7 +495,7 @@ TEST_F(file_stream, access_lists_travel_and_go) {
   ASSERT_EQ(::removexattr(pair.at("file").c_str(), "system.posix_acl_access"), 0);
   ASSERT_EQ(::removexattr(pair.at("d").c_str(), "system.posix_acl_default"), 0);
   pair.write("d/newest", "inherits nothing");
-  follow_until_same();
+  pair.follow_until_same();
 }
 
 TEST_F(file_stream, sockets_and_pipes_are_left_out_and_named_once) {

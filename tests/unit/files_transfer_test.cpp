@@ -29,17 +29,6 @@ std::string noise(std::size_t bytes, unsigned seed = 1) {
 
 class file_transfer : public ::testing::Test {
  protected:
-  void follow_until_same() {
-    ASSERT_TRUE(wait_until(
-        [&] {
-          bool moved = false;
-          const absl::Status stepped = pair.step(moved);
-          EXPECT_TRUE(stepped.ok()) << message_of(stepped);
-          return !moved && tree_differences(pair.base(), pair.copy()).empty();
-        },
-        seconds{30}))
-        << ::testing::PrintToString(tree_differences(pair.base(), pair.copy()));
-  }
   std::vector<std::string> staged() const {
     std::vector<std::string> names;
     for (const auto& found : fs::directory_iterator(pair.directory_->path() + "/.understudy-staging/files-0"))
@@ -114,7 +103,7 @@ TEST_F(file_transfer, of_a_large_file_only_the_changed_blocks_travel) {
     file.seekp(size - 3);
     file << "and beyond its end";
   }
-  follow_until_same();
+  pair.follow_until_same();
   EXPECT_LT(pair.bytes_sent, 600'000U);
   EXPECT_GT(pair.bytes_sent, 100'000U);
 }
@@ -175,7 +164,7 @@ TEST_F(file_transfer, a_limit_holds_and_is_lifted_while_it_runs) {
   }
   EXPECT_LT(pair.bytes_sent, 500'000U);
   pair.receiving->limit(0);
-  follow_until_same();
+  pair.follow_until_same();
 }
 
 }  // namespace
