@@ -1,12 +1,12 @@
 #include "agent-primary/files/change_finder.hpp"
 
 #include <fmt/core.h>
-#include <malloc.h>
 
 #include <algorithm>
 
 #include "common/files/tree_path.hpp"
 #include "common/log/log.hpp"
+#include "common/os/heap.hpp"
 #include "common/status/status_text.hpp"
 
 namespace understudy::files {
@@ -56,7 +56,7 @@ change_finder::result change_finder::find(const dirty_work& work, std::uint64_t 
     scan("");
     if (receiver_) compare_hard_links();
     receiver_.reset();
-    ::malloc_trim(0);  // what a million entries took is not needed again
+    os::give_back_heap();  // what a million entries took is not needed again
   } else {
     for (const auto& [path, why] : work.paths) look_at(path, why);
   }

@@ -98,6 +98,7 @@ absl::Status sink_runner::work() {
   bool drain_said = false;
   while (true) {
     if (!send_all()) return absl::OkStatus();
+    heap_.look(session_.progress());
     std::deque<v1::SourceMessage> messages;
     bool over = false;
     {

@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "common/channel/database_sink.hpp"
+#include "common/channel/healed_heap.hpp"
 #include "common/channel/message_stream.hpp"
 #include "common/channel/progress_board.hpp"
 #include "common/channel/sink_session.hpp"
@@ -49,6 +50,7 @@ class sink_runner {
   sink_runner_options options_;
   std::unique_ptr<queue> queue_;
   progress_board board_;
+  healed_heap heap_;
   sink_session session_;
 };
 

@@ -110,6 +110,7 @@ absl::Status source_runner::work() {
     // After the sending: who hears of `drained` may adopt at once, and must not overtake the message.
     board_.post(session_.progress(), at.steady);
     if (sending) continue;
+    heap_.look(session_.progress());
     std::unique_lock lock{mailbox_->mutex};
     mailbox_->collecting = session_.collecting(at);
     mailbox_->changed.wait_until(lock, std::min(session_.wake_at(), board_.due()), [this] {

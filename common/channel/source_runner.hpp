@@ -10,6 +10,7 @@
 #include <memory>
 
 #include "absl/status/status.h"
+#include "common/channel/healed_heap.hpp"
 #include "common/channel/message_stream.hpp"
 #include "common/channel/progress_board.hpp"
 #include "common/channel/source_session.hpp"
@@ -43,6 +44,7 @@ class source_runner {
   source_stream& stream_;
   std::shared_ptr<mailbox> mailbox_;  // shared with the capture's thread
   progress_board board_;
+  healed_heap heap_;
   source_session session_;
 };
 
