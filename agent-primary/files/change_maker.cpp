@@ -28,6 +28,7 @@ constexpr std::size_t hash_bytes = 16;
 constexpr std::uint64_t longest_run = 64 << 20;  // bytes of equal blocks per message
 constexpr int most_attempts = 3;                 // to read a file that is written all the time
 constexpr milliseconds unstable_delay{100};      // between them
+constexpr milliseconds proof_delay{200};         // after what was added went ahead
 constexpr milliseconds failure_delay{2000};      // after an error of reading
 constexpr std::size_t most_questions = 256;      // per message
 // A large file that is written all the time takes at most a fifth of our time.
@@ -138,7 +139,7 @@ bool change_maker::link_to_known(const observation& found, v1::FileBatch& batch)
 void change_maker::put_regular(observation&& found, v1::FileBatch& batch) {
   const std::string path = found.what.path;
   const index_record* known = index_.find(path);
-  if (is_resting(path)) return;
+  if (!prefixes_.continues(found, known) && is_resting(path)) return;
   const bool had_it = known != nullptr && known->same && known->inode == found.inode;
   if (!had_it && link_to_known(found, batch)) return;
   if (append(found, batch)) return;
@@ -294,6 +295,7 @@ void change_maker::finish_put(content_reader& reader, std::uint64_t upload_numbe
   record.read_at_steady = read_at_steady;
   record.sequence = sequence_;
   index_.put(path, record);
+  prefixes_.keep(reader, *stable);
   // The receiver put a new file under this name: the other names still are the old one.
   for (std::string& other : index_.names_of(sent.device, sent.inode)) {
     if (other == path) continue;
@@ -319,10 +321,19 @@ bool change_maker::append(const observation& found, v1::FileBatch& batch) {
   if (!opened.ok()) return false;
   content_reader& reader = **opened;
   if (reader.seen().inode != before.inode || reader.seen().what.size <= before.size) return false;
-  if (!reader.skip_to(before.size).ok() || reader.content() != *before.content) return false;
   index_record record = record_of(reader.seen());
-  record.read_at = read_at;
-  record.read_at_steady = read_at_steady;
+  const bool proven = !prefixes_.resume(reader, before);
+  if (proven) {
+    if (!reader.skip_to(before.size).ok() || reader.content() != *before.content) return false;
+    record.read_at = read_at;
+    record.read_at_steady = read_at_steady;
+  } else {
+    // What is in front may have been written, too: soon it is read again, and until then this is no proof of
+    // anything.
+    record.read_at = before.read_at;
+    record.read_at_steady = before.read_at_steady;
+    dirty_.mark(found.what.path, true, false, proof_delay);
+  }
   std::uint64_t end = before.size;
   while (end < reader.seen().what.size) {
     std::string piece;
@@ -345,7 +356,8 @@ bool change_maker::append(const observation& found, v1::FileBatch& batch) {
   record.same = end == reader.seen().what.size;
   index_.put(found.what.path, record);
   if (!record.same) dirty_.mark(found.what.path, true, false, unstable_delay);
-  rest_after(reader.seen(), read_at_steady);
+  if (proven) rest_after(reader.seen(), read_at_steady);
+  if (record.same) prefixes_.keep(reader, proven);
   return true;
 }
 
@@ -414,6 +426,7 @@ void change_maker::verify(const std::string& path, bool attributes_differ, v1::F
   record.read_at_steady = read_at_steady;
   record.sequence = known.sequence;
   rest_after(reader.seen(), read_at_steady);
+  prefixes_.keep(reader, true);
   index_.put(path, record);
   if (!same) attributes(path, batch);
 }

@@ -15,6 +15,7 @@
 #include "agent-primary/files/change_finder.hpp"
 #include "agent-primary/files/content_reader.hpp"
 #include "agent-primary/files/dirty_set.hpp"
+#include "agent-primary/files/read_prefixes.hpp"
 
 namespace understudy::v1 {
 class FileBatch;
@@ -133,6 +134,7 @@ class change_maker {
   std::deque<question> questions_;
   std::deque<std::vector<question>> asked_;
   std::map<std::string, int> unstable_;
+  read_prefixes prefixes_;
   std::map<std::string, std::chrono::steady_clock::time_point> not_before_;
 };
 

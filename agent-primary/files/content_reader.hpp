@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "absl/status/statusor.h"
 #include "common/files/digest.hpp"
@@ -27,6 +28,14 @@ class content_reader {
   absl::StatusOr<bool> next(std::string& piece, std::uint64_t& offset, std::size_t limit);
   // Hashes everything up to `end` without returning it.
   absl::Status skip_to(std::uint64_t end);
+  // Goes on behind the first `end` bytes, of which this is the digest; nothing was read yet.
+  void resume(digest_builder&& of_them, std::uint64_t end) {
+    content_ = std::move(of_them);
+    position_ = end;
+  }
+  // What resume() takes, of everything up to position(); the last call.
+  digest_builder release() { return std::move(content_); }
+  std::uint64_t position() const { return position_; }
   // Of everything up to the last piece, holes included.
   digest content() const { return content_.result(); }
   // False: it was written while it was read, other than by adding to its end.

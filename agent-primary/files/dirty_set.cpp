@@ -97,6 +97,12 @@ dirty_work dirty_set::take(std::uint64_t session, steady_time now) {
   const std::lock_guard lock(mutex_);
   if (session != session_) return {};
   dirty_work taken;
+  // A rename says all by itself, and looking at what it moved takes long: it goes ahead, once.
+  if (!work_.everything && !work_.renames.empty() && !std::exchange(renames_went_ahead_, true)) {
+    taken.renames = std::exchange(work_.renames, {});
+    return taken;
+  }
+  renames_went_ahead_ = false;
   taken.everything = std::exchange(work_.everything, false);
   taken.renames = std::exchange(work_.renames, {});
   for (auto at = work_.paths.begin(); at != work_.paths.end();) {

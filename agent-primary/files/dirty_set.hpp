@@ -44,7 +44,8 @@ class dirty_set {
   void mark_renamed(std::string_view from, std::string_view to);
   void mark_everything();
 
-  // What is due, for the newest session only: `session` is what begin_session() gave it.
+  // What is due, for the newest session only: `session` is what begin_session() gave it. Renames come alone
+  // first; what is to be looked at stays for the next call, whatever was renamed by then.
   dirty_work take(std::uint64_t session, steady_time now);
   // When something becomes due; nothing: never.
   std::optional<steady_time> next_due() const;
@@ -63,6 +64,7 @@ class dirty_set {
 
   mutable std::mutex mutex_;
   dirty_work work_;
+  bool renames_went_ahead_ = false;
   epoch_ns complete_until_ = 0;
   std::uint64_t session_ = 0;
   std::function<void()> ready_;

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "agent-primary/files/dirty_set.hpp"
 #include "common/status/status_text.hpp"
 
 namespace understudy::files {
@@ -103,6 +104,25 @@ TEST_F(planned_renames, leave_out_what_the_receiver_cannot_follow) {
   EXPECT_TRUE(plan({{"a.x", "c.not selected"}}).empty());  // that name does not travel
   EXPECT_TRUE(plan({{"a.x", "c.x"}}).empty());             // what is there now is another file
   EXPECT_NE(index->find("a.x"), nullptr);
+}
+
+TEST(dirty_set, lets_renames_go_ahead_once) {
+  dirty_set dirty;
+  const std::uint64_t session = dirty.begin_session({});
+  const auto later = std::chrono::steady_clock::now() + std::chrono::seconds{1};
+  dirty.mark("other", true, false, std::chrono::milliseconds{0});
+  dirty.mark_renamed("a", "b");
+  dirty_work first = dirty.take(session, later);
+  EXPECT_EQ(first.renames.size(), 1U);
+  EXPECT_TRUE(first.paths.empty());
+  EXPECT_FALSE(dirty.empty());
+  // However many come: what was written is not put off for ever.
+  dirty.mark_renamed("b", "c");
+  const dirty_work second = dirty.take(session, later);
+  EXPECT_EQ(second.renames.size(), 1U);
+  EXPECT_TRUE(second.paths.contains("other"));
+  EXPECT_TRUE(second.paths.contains("c"));
+  EXPECT_TRUE(dirty.empty());
 }
 
 }  // namespace

@@ -108,6 +108,60 @@ TEST_F(file_transfer, of_a_large_file_only_the_changed_blocks_travel) {
   EXPECT_GT(pair.bytes_sent, 100'000U);
 }
 
+TEST_F(file_transfer, what_is_added_goes_ahead_and_what_is_in_front_is_proven_afterwards) {
+  constexpr std::size_t size = 24 << 20;
+  pair.write("image", noise(size));
+  pair.connect();
+  pair.expect_same();
+  pair.bytes_sent = 0;
+  pair.changes.clear();
+  {
+    std::fstream file(pair.at("image"), std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(10'000'000);
+    file << "changed in the middle";
+    file.seekp(0, std::ios::end);
+    file << noise(100'000, 3);
+  }
+  ASSERT_TRUE(wait_until(
+      [&] {
+        bool moved = false;
+        EXPECT_TRUE(pair.step(moved).ok());
+        return fs::file_size(pair.copy() + "/image") == size + 100'000;
+      },
+      seconds{30}));
+  EXPECT_EQ(pair.changes[v1::FileChange::kAppend], 1);
+  EXPECT_EQ(pair.changes[v1::FileChange::kPut], 0) << "it is not read before what was added is sent";
+  pair.follow_until_same();
+  EXPECT_EQ(pair.changes[v1::FileChange::kPut], 1);
+  EXPECT_LT(pair.bytes_sent, 1'000'000U);
+}
+
+TEST_F(file_transfer, a_large_file_that_grows_all_the_time_is_proven_all_the_same) {
+  pair.write("image", noise(8 << 20));
+  pair.connect();
+  pair.expect_same();
+  {
+    std::fstream file(pair.at("image"), std::ios::in | std::ios::out | std::ios::binary);
+    file << "changed in front";
+  }
+  const auto same_beginning = [&] {
+    std::string begins(16, ' ');
+    std::ifstream(pair.copy() + "/image", std::ios::binary).read(begins.data(), 16);
+    return begins == "changed in front";
+  };
+  std::ofstream growing(pair.at("image"), std::ios::binary | std::ios::app);
+  EXPECT_TRUE(wait_until(
+      [&] {
+        growing << "more of it" << std::flush;
+        bool moved = false;
+        EXPECT_TRUE(pair.step(moved).ok());
+        return same_beginning();
+      },
+      seconds{30}));
+  growing.close();
+  pair.expect_same();
+}
+
 TEST_F(file_transfer, text_travels_packed_and_recordings_as_they_are) {
   std::string text;
   while (text.size() < 3'000'000)
