@@ -5,9 +5,10 @@
 #include <algorithm>
 
 #include "agent-failover/server/adapter_choice.hpp"
+#include "agent-failover/server/made_databases.hpp"
 #include "agent-failover/server/running_application.hpp"
-#include "agent-failover/server/spec_check.hpp"
 #include "common/rpc/message_limits.hpp"
+#include "common/wildcard/database_pattern.hpp"
 
 namespace understudy::actors {
 namespace {
@@ -15,20 +16,8 @@ namespace {
 using policy::event_kind;
 using policy::phase;
 
-constexpr std::size_t most_found = 1000;        // of one server; what an agent finds, too
+using wildcard::most_found;                     // of one server; what an agent finds, too
 constexpr std::size_t longest_left_out = 2000;  // bytes of an event's text
-
-// "*" stands for any text, also none.
-bool stands_for(std::string_view pattern, std::string_view text) {
-  const auto star = pattern.find('*');
-  if (star == std::string_view::npos) return pattern == text;
-  if (!text.starts_with(pattern.substr(0, star))) return false;
-  const std::string_view rest = pattern.substr(star + 1);
-  for (std::size_t at = star; at <= text.size(); ++at) {
-    if (stands_for(rest, text.substr(at))) return true;
-  }
-  return false;
-}
 
 }  // namespace
 
@@ -103,10 +92,8 @@ found_databases agent_news::found(const v1::ServerSpec& spec,
   for (const std::string& text : description_->not_protected()) leave_out(text);
   bool full = false;
   for (const auto& described : description_->databases()) {
-    const auto& ignored = spec.ignore_found_databases();
     if (!described.found() || catalogs.contains(described.catalog()) || paths.contains(described.path()) ||
-        std::any_of(ignored.begin(), ignored.end(),
-                    [&](const std::string& pattern) { return stands_for(pattern, described.catalog()); }))
+        server::ignores_found(spec, described.catalog()))
       continue;
     if (result.add.size() >= room) {
       if (!std::exchange(full, true))
@@ -119,13 +106,8 @@ found_databases agent_news::found(const v1::ServerSpec& spec,
     database.set_path(described.path());
     *database.mutable_configuration_tables() = described.configuration_tables();
     database.set_found(true);
-    v1::ServerSpec with;
-    *with.add_databases() = database;
-    with.set_present(spec.present());
-    with.set_name("x");
-    with.set_address("127.0.0.1");
-    if (const auto wrong = server::check(with); !wrong.empty()) {
-      leave_out(fmt::format("{}: {}", described.path(), wrong.front().description));
+    if (const std::string wrong = server::found_problem(spec, database); !wrong.empty()) {
+      leave_out(fmt::format("{}: {}", described.path(), wrong));
       continue;
     }
     catalogs.insert(described.catalog());

@@ -105,7 +105,9 @@ std::string effect_of(const api::command& command, const v1::ServerSpec& spec,
             name, address_sentence(spec, ", {} is released"));
       }
       return fmt::format(
-          "the data made meanwhile is brought to the primary {} while the stand-in serves; then the stand-in "
+          "the data made meanwhile, new databases under its wildcards included, is brought to the primary {} "
+          "while "
+          "the stand-in serves; then the stand-in "
           "stops{}, and the primary's applications start{}",
           name, address_sentence(spec, ", {} is released"),
           command.choice == v1::DIVERGED_CHOICE_DISCARD_PRIMARY

@@ -7,6 +7,7 @@
 //   generation, generations/, next/, daily   of the daily replication, see generation.hpp
 //   set-aside/...                   data of the losing side of a failback
 //   history/CATALOG/                the past of each database (agent-failover/history)
+//   taken-over                       its time: the stand-in may have written since
 //   run/                            pid records and output of the stand-in applications
 
 #include <string>

@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 #include <grpcpp/channel.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <future>
 #include <mutex>
@@ -32,6 +33,7 @@ constexpr std::chrono::seconds adopt_silence{60};  // the agent speaks every sec
 constexpr std::chrono::minutes files_adopt{30};    // a rename and some per file that differs
 constexpr milliseconds adopt_poll{100};            // for a failback that is given up
 constexpr milliseconds work_is_told{2500};         // older than two reports: it is over
+constexpr std::size_t most_named = 10;             // of databases, in an event
 
 void fill(v1::DatabaseImage& image, std::uint32_t page_size, std::uint32_t pages,
           const sqlite::page_hash& hash) {
@@ -42,9 +44,14 @@ void fill(v1::DatabaseImage& image, std::uint32_t page_size, std::uint32_t pages
   image.mutable_hash()->set_low(hash.low);
 }
 
+bool has_content(const std::string& place) {
+  std::error_code absent;
+  const auto bytes = std::filesystem::file_size(place, absent);
+  return !absent && bytes > 0;
+}
+
 // The first names of a list that may be long.
-std::string some_of(const std::vector<std::string>& paths, std::uint64_t count) {
-  constexpr std::size_t most = 5;
+std::string some_of(const std::vector<std::string>& paths, std::uint64_t count, std::size_t most = 5) {
   std::string text;
   for (std::size_t i = 0; i < paths.size() && i < most; ++i)
     text += (i == 0 ? "" : ", ") + files::printable(paths[i]);
@@ -56,17 +63,22 @@ std::string some_of(const std::vector<std::string>& paths, std::uint64_t count) 
 // One database on its way back.
 class restoration::way {
  public:
-  way(capture::capture_engine& engine, std::string catalog, std::string place,
+  // `made`: by the stand-in.
+  way(capture::capture_engine& engine, const v1::DatabaseSpec& database, std::string place, bool made,
       std::function<void()> on_change)
-      : watch_(std::move(catalog), std::move(on_change)), place_(std::move(place)), engine_(engine) {}
+      : watch_(database.catalog(), std::move(on_change)),
+        path_(database.path()),
+        place_(std::move(place)),
+        found_(database.found()),
+        made_(made),
+        engine_(engine) {}
 
   ~way() {
     stream_.reset();
     if (source_) engine_.remove(place_);
   }
 
-  // `home`: its path on the primary.
-  void start(const std::shared_ptr<grpc::Channel>& channel, std::uint64_t epoch, const std::string& home) {
+  void start(const std::shared_ptr<grpc::Channel>& channel, std::uint64_t epoch) {
     source_ = engine_.add(place_);
     auto callbacks = watch_.callbacks<channel::stream_callbacks>();
     callbacks.on_work = [this](const channel::restore_work& work) {
@@ -78,7 +90,7 @@ class restoration::way {
       watch_.touched();
     };
     stream_ =
-        channel::start_database_restore(channel, watch_.name(), epoch, source_, std::move(callbacks), home);
+        channel::start_database_restore(channel, watch_.name(), epoch, source_, std::move(callbacks), path_);
   }
 
   void drain() { stream_->drain(); }
@@ -129,10 +141,18 @@ class restoration::way {
     all.bytes_total += at_work ? work_.bytes_total : one.total_bytes;
   }
   const std::string& catalog() const { return watch_.name(); }
+  const std::string& path() const { return path_; }  // on the primary
+  const std::string& place() const { return place_; }
+  bool found() const { return found_; }
+  bool made() const { return made_; }
+  channel::source_state source() const { return source_->state(); }
 
  private:
   stream_watch<database_progress> watch_;
+  const std::string path_;
   const std::string place_;
+  const bool found_;
+  const bool made_;
   capture::capture_engine& engine_;
   std::shared_ptr<channel::database_source> source_;
   mutable std::mutex mutex_;
@@ -208,26 +228,93 @@ restoration::restoration(capture::capture_engine& engine, const copy_layout& lay
 
 restoration::~restoration() = default;
 
-absl::Status restoration::begin(const std::shared_ptr<grpc::Channel>& channel, std::uint64_t epoch) {
-  databases_.clear();
-  trees_.clear();
-  drained_ = false;
+void restoration::bring(const v1::DatabaseSpec& database, bool made) {
+  auto lane = std::make_unique<way>(engine_, database, layout_.place_of(database.path()), made, on_change_);
+  lane->start(channel_, epoch_);
+  std::lock_guard lock(lanes_);
+  databases_.push_back(std::move(lane));
+}
+
+absl::Status restoration::begin(const std::shared_ptr<grpc::Channel>& channel, std::uint64_t epoch,
+                                const made_databases& made) {
+  channel_ = channel;
+  epoch_ = epoch;
   for (const auto& database : spec_.databases()) {
-    const std::string place = layout_.place_of(database.path());
-    if (database.found() && !std::filesystem::exists(place)) {
+    if (database.found() && !has_content(layout_.place_of(database.path()))) {
       log::info(spec_.name(), "there is nothing of {} here to bring back", database.catalog());
       continue;
     }
-    auto& lane =
-        databases_.emplace_back(std::make_unique<way>(engine_, database.catalog(), place, on_change_));
-    lane->start(channel, epoch, database.path());
+    bring(database, false);
   }
+  follow(made);
   for (int i = 0; i < spec_.files_size(); ++i) {
     auto& tree = trees_.emplace_back(std::make_unique<tree_way>(spec_.files(i).base(), on_change_));
     UNDERSTUDY_RETURN_IF_ERROR(
         tree->start(channel, static_cast<std::uint32_t>(i), epoch, spec_.files(i), layout_));
   }
   return absl::OkStatus();
+}
+
+void restoration::follow(const made_databases& made) {
+  unreadable_.clear();
+  left_ = made.left;
+  for (const auto& database : made.bring) {
+    const bool known = std::any_of(databases_.begin(), databases_.end(),
+                                   [&](const auto& lane) { return lane->path() == database.path(); });
+    if (known) continue;
+    log::info(spec_.name(), "{} was made by the stand-in, and goes to the primary as {}", database.path(),
+              database.catalog());
+    bring(database, true);
+    drained_ = false;
+  }
+}
+
+void restoration::leave_unreadable() {
+  std::vector<std::unique_ptr<way>> over;  // its end waits for threads
+  for (std::size_t i = databases_.size(); i-- > 0;) {
+    way& lane = *databases_[i];
+    if (!lane.found()) continue;
+    const channel::source_state source = lane.source();
+    const bool refused = lane.made() && source.now == channel::source_state::phase::refused;
+    if (has_content(lane.place()) && !refused) continue;
+    if (refused) unreadable_.push_back(fmt::format("{} ({})", lane.path(), source.reason));
+    log::warning(spec_.name(), "{} does not go to the primary: {}", lane.path(),
+                 refused ? source.reason : "it is gone");
+    std::lock_guard lock(lanes_);
+    over.push_back(std::move(databases_[i]));
+    databases_.erase(databases_.begin() + static_cast<std::ptrdiff_t>(i));
+  }
+}
+
+std::vector<std::string> restoration::remarks(const std::vector<store::freeze_row>& base) const {
+  std::vector<std::string> made;
+  for (const auto& lane : databases_) {
+    if (lane->made()) made.push_back(lane->path());
+  }
+  std::vector<std::string> left = left_;
+  left.insert(left.end(), unreadable_.begin(), unreadable_.end());
+  std::vector<std::string> deleted;
+  for (const auto& database : spec_.databases()) {
+    const bool had = std::any_of(base.begin(), base.end(),
+                                 [&](const auto& row) { return row.catalog == database.catalog(); });
+    if (had && database.found() && !has_content(layout_.place_of(database.path())))
+      deleted.push_back(database.path());
+  }
+  std::vector<std::string> all;
+  if (!made.empty()) {
+    all.push_back(fmt::format("{} made by the stand-in {} brought to the primary: {}",
+                              made.size() == 1 ? "a database" : "databases",
+                              made.size() == 1 ? "was" : "were", some_of(made, made.size(), most_named)));
+  }
+  if (!left.empty()) {
+    all.push_back(fmt::format("made by the stand-in and not brought, but kept below {}: {}",
+                              layout_.place_of(""), some_of(left, left.size(), most_named)));
+  }
+  if (!deleted.empty()) {
+    all.push_back(fmt::format("deleted by the stand-in, and not on the primary: {}",
+                              some_of(deleted, deleted.size(), most_named)));
+  }
+  return all;
 }
 
 absl::Status restoration::wait_in_step(milliseconds timeout) {
@@ -295,6 +382,7 @@ absl::StatusOr<std::vector<std::string>> restoration::adopt(const std::vector<st
 
 restoration_progress restoration::progress() const {
   restoration_progress all;
+  std::lock_guard lock(lanes_);
   for (const auto& lane : databases_) lane->add_to(all);
   for (const auto& tree : trees_) tree->add_to(all);
   return all;

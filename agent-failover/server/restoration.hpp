@@ -8,12 +8,14 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "agent-failover/server/copy_layout.hpp"
+#include "agent-failover/server/made_databases.hpp"
 #include "agent-failover/store/state_store.hpp"
 #include "understudy/v1/primary_agent.pb.h"
 #include "understudy/v1/server.pb.h"
@@ -39,9 +41,14 @@ class restoration {
               std::function<void()> on_change);
   ~restoration();
 
-  // Starts a stream per database and file tree. The agent refuses unless it is fenced and its applications
-  // are down.
-  absl::Status begin(const std::shared_ptr<grpc::Channel>& channel, std::uint64_t epoch);
+  // Starts a stream per database, those included that the stand-in made, and file tree. The agent refuses
+  // unless it is fenced and its applications are down.
+  absl::Status begin(const std::shared_ptr<grpc::Channel>& channel, std::uint64_t epoch,
+                     const made_databases& made);
+  // The same for databases that were made since; before a drain.
+  void follow(const made_databases& made);
+  // A made or found database that is gone, and a made one that cannot be read, holds up nothing any longer.
+  void leave_unreadable();
   // Until every stream follows its source, that is: the heal is done while the stand-in goes on serving.
   absl::Status wait_in_step(std::chrono::milliseconds timeout);
   // The stand-in has stopped: everything it committed is durable on the primary when this returns.
@@ -58,15 +65,24 @@ class restoration {
                                                  const std::function<bool()>& given_up);
 
   restoration_progress progress() const;
+  // What people should know of the databases: those that were brought because the stand-in made them, that
+  // stay here, and that the stand-in deleted. Each a sentence.
+  std::vector<std::string> remarks(const std::vector<store::freeze_row>& base) const;
 
  private:
   class way;       // of one database
   class tree_way;  // of one file tree
+  void bring(const v1::DatabaseSpec& database, bool made);
   capture::capture_engine& engine_;
   const copy_layout layout_;
   const v1::ServerSpec spec_;
   const std::function<void()> on_change_;
+  std::shared_ptr<grpc::Channel> channel_;
+  std::uint64_t epoch_ = 0;
   bool drained_ = false;
+  std::vector<std::string> left_;        // made, and not brought
+  std::vector<std::string> unreadable_;  // made, and not brought, for they cannot be read
+  mutable std::mutex lanes_;             // what progress() goes through
   std::vector<std::unique_ptr<way>> databases_;
   std::vector<std::unique_ptr<tree_way>> trees_;
 };

@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <utility>
 
 #include "agent-failover/link/agent_connection.hpp"
@@ -10,6 +11,7 @@
 #include "agent-failover/server/file_feeds.hpp"
 #include "agent-failover/server/histories.hpp"
 #include "agent-failover/server/hook.hpp"
+#include "agent-failover/server/made_databases.hpp"
 #include "agent-failover/server/running_application.hpp"
 #include "agent-failover/server/timed_wait.hpp"
 #include "common/log/log.hpp"
@@ -263,7 +265,7 @@ absl::Status step_runner::freeze(const step_context& context, step_outcome& outc
   if (context.copy_newest) return absl::OkStatus();
   UNDERSTUDY_ASSIGN_OR_RETURN(outcome.frozen, copies_.registers());
   frozen_ = outcome.frozen;
-  return absl::OkStatus();
+  return mark_takeover(parts_.fs, layout_);
 }
 
 void step_runner::probe_ahead(milliseconds time_left) {
@@ -375,13 +377,24 @@ absl::StatusOr<v1::DescribeResponse> step_runner::describe_when_read() {
 absl::Status step_runner::check_divergence(const step_context& context) {
   if (context.choice != policy::diverged_choice::none) return absl::OkStatus();
   UNDERSTUDY_ASSIGN_OR_RETURN(const v1::DescribeResponse there, describe_when_read());
+  const made_databases made = find_made(layout_, spec_, there.database_patterns());
+  const auto made_here = [&](const v1::DatabaseDescription& database) {
+    const auto same = [&](const auto& one) { return one.path() == database.path(); };
+    return std::any_of(made.bring.begin(), made.bring.end(), same) ||
+           (std::any_of(spec_.databases().begin(), spec_.databases().end(), same) &&
+            std::filesystem::exists(layout_.place_of(database.path())));
+  };
   std::string diverged;
   for (const auto& database : there.databases()) {
     const auto frozen = std::find_if(frozen_.begin(), frozen_.end(),
                                      [&](const auto& row) { return row.catalog == database.catalog(); });
-    if (frozen == frozen_.end() || database.status().phase() != v1::SourceStatus::PHASE_READY) continue;
+    if (database.status().phase() != v1::SourceStatus::PHASE_READY) continue;
     const auto& image = database.status().image();
-    if (image.hash().high() == frozen->hash.high && image.hash().low() == frozen->hash.low) continue;
+    // What both sides made without the other has no image in common.
+    if (frozen == frozen_.end() && !made_here(database)) continue;
+    if (frozen != frozen_.end() && image.hash().high() == frozen->hash.high &&
+        image.hash().low() == frozen->hash.low)
+      continue;
     // An earlier failback put it there, and was given up.
     const bool adopted =
         std::any_of(database.adopted().begin(), database.adopted().end(), [&](const auto& one) {
@@ -430,18 +443,25 @@ absl::Status step_runner::reverse_heal(const step_context& context) {
 absl::Status step_runner::open_way_back(const step_context& context) {
   // A copy that this host holds open has a log that only it can read; nobody writes now.
   if (!stand_in_.up()) UNDERSTUDY_RETURN_IF_ERROR(copies_.release_to_stand_in());
+  UNDERSTUDY_ASSIGN_OR_RETURN(const v1::DescribeResponse there, parts_.agent.describe(describe_timeout));
+  patterns_ = there.database_patterns();
   auto back = std::make_unique<restoration>(parts_.capture, layout_, spec_, on_.changed);
-  UNDERSTUDY_RETURN_IF_ERROR(back->begin(parts_.agent.channel(), context.epoch));
-  restoration* running = back.get();
+  UNDERSTUDY_RETURN_IF_ERROR(
+      back->begin(parts_.agent.channel(), context.epoch, find_made(layout_, spec_, patterns_)));
   {
     std::lock_guard lock(way_back_mutex_);
     way_back_ = std::move(back);
   }
-  // In slices, so that a cancelled failback does not wait for the heal.
+  return await_way_back();
+}
+
+// In slices, so that a cancelled failback does not wait for the heal.
+absl::Status step_runner::await_way_back() {
   const auto deadline = steady_clock::now() + reverse_heal_timeout;
   for (;;) {
-    absl::Status status = running->wait_in_step(milliseconds{500});
+    absl::Status status = way_back_->wait_in_step(milliseconds{500});
     if (!absl::IsDeadlineExceeded(status) || steady_clock::now() >= deadline) return status;
+    way_back_->leave_unreadable();
     if (cancelled()) return absl::CancelledError("cancelled");
   }
 }
@@ -451,6 +471,11 @@ absl::Status step_runner::drain(const step_context& context) {
   if (!way_back_) {
     UNDERSTUDY_RETURN_IF_ERROR(await_agent());
     UNDERSTUDY_RETURN_IF_ERROR(open_way_back(context));
+  } else {
+    // What the stand-in made and deleted while it was healed.
+    way_back_->leave_unreadable();
+    way_back_->follow(find_made(layout_, spec_, patterns_));
+    UNDERSTUDY_RETURN_IF_ERROR(await_way_back());
   }
   return way_back_->drain(drain_timeout);
 }
@@ -464,9 +489,11 @@ absl::Status step_runner::set_aside(const step_context& context, step_outcome& o
     return absl::OkStatus();
   }
   UNDERSTUDY_ASSIGN_OR_RETURN(const std::vector<std::string> directories, adopt(context));
-  for (const auto& directory : directories)
-    outcome.note += fmt::format("{}what the primary held is set aside there, at {}",
-                                outcome.note.empty() ? "" : "; ", directory);
+  const auto note = [&](const std::string& text) {
+    outcome.note += (outcome.note.empty() ? "" : "; ") + text;
+  };
+  for (const auto& directory : directories) note("what the primary held is set aside there, at " + directory);
+  for (const auto& remark : way_back_->remarks(frozen_)) note(remark);
   drop_way_back();
   return absl::OkStatus();
 }

@@ -114,6 +114,7 @@ class step_runner {
   absl::Status await_agent();
   absl::Status reverse_heal(const step_context& context);
   absl::Status open_way_back(const step_context& context);
+  absl::Status await_way_back();
   absl::Status drain(const step_context& context);
   absl::Status set_aside(const step_context& context, step_outcome& outcome);
   absl::StatusOr<std::vector<std::string>> adopt(const step_context& context);
@@ -132,6 +133,8 @@ class step_runner {
   const bool shared_address_;  // classic layout: the address adopted is the control address
   mutable std::mutex way_back_mutex_;
   std::unique_ptr<restoration> way_back_;
+  google::protobuf::RepeatedPtrField<v1::DatabasePattern>
+      patterns_;  // the agent's, since the way back was opened
   std::vector<store::freeze_row> frozen_;
   std::uint64_t running_ = 0;  // serial of the present step
   std::atomic<std::uint64_t> cancelled_up_to_{0};

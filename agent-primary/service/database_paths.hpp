@@ -1,11 +1,7 @@
 #pragma once
 
-// A [[database]] whose path has wildcards stands for every database that it matches, now and later.
-//
-// `*` matches any text but a slash, once in each part of the path. The catalog of a database found so is the
-// pattern's, in which `*` is replaced by what the wildcards of the path stand for, joined by '-'; a letter
-// that no name may have becomes '_'. So `path = "/srv/*/app.db", catalog = "app-*"` makes of /srv/acme/app.db
-// the catalog "app-acme".
+// A [[database]] whose path has wildcards (common/wildcard) stands for every database that it matches, now
+// and later.
 
 #include <cstddef>
 #include <optional>
@@ -14,16 +10,13 @@
 #include <vector>
 
 #include "agent-primary/service/agent_config.hpp"
+#include "common/wildcard/database_pattern.hpp"
 
 namespace understudy::service {
 
-bool has_wildcard(const std::string& path);
-// Why a path with wildcards and its catalog cannot stand together; empty when they can.
-std::string wildcard_problem(const std::string& path, const std::string& catalog);
-
-// Found by all paths with wildcards together. Each costs the agent 4 descriptors and what is read at the
-// start.
-inline constexpr std::size_t most_found = 1000;
+using wildcard::has_wildcard;
+using wildcard::most_found;
+using wildcard::wildcard_problem;
 
 struct found_databases {
   std::vector<database_config> databases;  // those named outright, in their order, then those found, by path

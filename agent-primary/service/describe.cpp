@@ -129,6 +129,13 @@ v1::DescribeResponse describe(const agent_parts& parts) {
   for (const database_config& database : parts.databases())
     describe_one(parts, database, *result.add_databases());
   for (const std::string& problem : parts.database_problems()) result.add_not_protected(problem);
+  for (const database_config& database : parts.config.databases) {
+    if (!has_wildcard(database.path)) continue;
+    v1::DatabasePattern& pattern = *result.add_database_patterns();
+    pattern.set_catalog(database.catalog);
+    pattern.set_path(database.path);
+    for (const std::string& table : database.configuration_tables) pattern.add_configuration_tables(table);
+  }
   for (const files_config& files : parts.config.files) *result.add_files() = selection_of(parts, files);
   const std::map<std::string, std::string> versions = parts.versions();
   for (const application::application_definition& definition : parts.applications->definitions()) {

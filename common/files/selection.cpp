@@ -15,7 +15,9 @@
 namespace understudy::files {
 namespace {
 
-constexpr std::array<std::string_view, 4> database_suffixes{"", "-wal", "-shm", "-journal"};
+// SQLite's, and what a heal keeps beside a copy.
+constexpr std::array<std::string_view, 6> database_suffixes{"",         "-wal",  "-shm",
+                                                            "-journal", "-heal", "-unfinished"};
 
 absl::Status check_absolute(std::string_view what, std::string_view path) {
   if (!path.starts_with('/')) {
@@ -79,7 +81,8 @@ bool begins_with(const std::vector<std::string>& pattern, const std::vector<std:
 }
 
 bool is_reserved(std::string_view path) {
-  return is_below(path, reserved_name) || path == reserved_name;
+  return is_below(path, reserved_name) || path == reserved_name ||
+         name_of(path).find(incoming_mark) != std::string_view::npos;
 }
 
 }  // namespace

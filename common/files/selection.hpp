@@ -68,5 +68,7 @@ v1::FileSelection to_message(const selection& what);
 // At the root of a tree whose filesystem has no other place for it, the receiver stages under this name. It
 // never travels.
 inline constexpr std::string_view reserved_name = ".understudy-staging";
+// Nor does a file with this in its name: a database on its way back, beside the one that it replaces.
+inline constexpr std::string_view incoming_mark = ".understudy-incoming";
 
 }  // namespace understudy::files

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <filesystem>
 #include <thread>
 
 #include "common/status/status_text.hpp"
@@ -69,6 +70,12 @@ void takeover_and_failback(host_world& world, comeback how, const between_lives&
   const int rows = std::stoi(run_sql(p1.primary.database(), "select count(*) from t where x = 'stand-in'"));
   EXPECT_GE(rows, p1.stand_in_rows());
   EXPECT_EQ(run_sql(p1.primary.database(), "select x from t where x <> 'stand-in'"), "primary");
+  // So is the database that it made.
+  const std::string made = std::filesystem::path(p1.primary.database()).replace_filename("made.db");
+  ASSERT_TRUE(std::filesystem::exists(made) || p1.made_rows() == 0);
+  if (p1.made_rows() > 0) {
+    EXPECT_GE(std::stoi(run_sql(made, "select count(*) from t")), p1.made_rows());
+  }
   EXPECT_THAT(world.violations(), IsEmpty());
 }
 

@@ -104,6 +104,74 @@ TEST_F(system_found, holds_up_neither_takeover_nor_failback) {
             (std::vector<std::string>{"1", "2"}));
 }
 
+// Made while this host stood in, by whatever the application does there: it goes to the primary with
+// everything else, and is protected from then on.
+TEST_F(system_found, what_the_stand_in_made_goes_to_the_primary) {
+  protect({}, true, {.agent_more = pattern_});
+  make("one.db");
+  make("both.db");
+  ASSERT_TRUE(in_step("tenant-one"));
+  ASSERT_TRUE(in_step("tenant-both"));
+  site->must({"server", "set", "primary", "ignore_found_databases=tenant-not*"});
+  ASSERT_TRUE(in_step("tenant-one"));
+  ASSERT_TRUE(in_step("counter"));
+  site->must({"failover", "primary", "--yes"});
+  ASSERT_TRUE(serves(site->service_address()));
+  const auto here = [&](const std::string& name) { return site->copy_of(files_ + "/" + name).string(); };
+  const std::string table = "PRAGMA journal_mode=WAL; CREATE TABLE t(x); INSERT INTO t VALUES(7)";
+  for (const char* name : {"new.db", "not.db", "clash.db"}) ASSERT_TRUE(through_sqlite(here(name), table));
+  std::ofstream(here("junk.db")) << "no database";
+  std::ofstream(here("bad.db")) << "SQLite format 3 it is not";
+  std::ofstream(here("empty.db")).flush();
+  std::ofstream(here("bad\xff.db")) << "SQLite format 3 and more";
+  std::filesystem::create_symlink("/etc/passwd", here("link.db"));
+  ASSERT_TRUE(through_sqlite((site->failover().root() / "elsewhere.db").string(), table));
+  std::filesystem::create_symlink(site->failover().root() / "elsewhere.db", here("way-out.db"));
+  for (const char* suffix : {"", "-wal", "-shm"}) std::filesystem::remove(here("one.db") + suffix);
+  // The primary's application is stopped, but somebody there makes one of the same name.
+  make("clash.db");
+  ASSERT_TRUE(wait_until(
+      [&] { return site->agent().log().find("found " + files_ + "/clash.db") != std::string::npos; }, 20s));
+
+  const ctl_result refused = site->ctl({"failback", "primary", "--yes"});
+  EXPECT_NE(refused.exit, 0);
+  EXPECT_THAT(refused.output + refused.error, testing::HasSubstr("tenant-clash"));
+  ASSERT_TRUE(site->wait_phase("StandingIn"));
+  site->must({"failback", "primary", "--discard-primary", "--yes"});
+  ASSERT_TRUE(serves(site->service_address()));
+  const auto rows = [&](const std::string& name) {
+    return query(site->on_primary(files_ + "/" + name), "SELECT x FROM t");
+  };
+  EXPECT_EQ(rows("new.db"), std::vector<std::string>{"7"});
+  EXPECT_EQ(rows("clash.db"), std::vector<std::string>{"7"});
+  EXPECT_EQ(rows("one.db"), std::vector<std::string>{"1"});
+  EXPECT_EQ(rows("both.db"), std::vector<std::string>{"1"});
+  for (const char* name : {"not.db", "junk.db", "bad.db", "empty.db", "link.db", "way-out.db"})
+    EXPECT_FALSE(std::filesystem::exists(site->on_primary(files_ + "/" + name))) << name;
+  const std::string told = site->ctl({"events", "primary"}).output;
+  for (const char* text : {"/new.db", "/clash.db", "not.db (ignore_found_databases)", "/junk.db (",
+                           "/bad.db (", "/empty.db (", "/way-out.db (a symlink", "not UTF-8",
+                           "deleted by the stand-in, and not on the primary", "set aside there"})
+    EXPECT_THAT(told, testing::HasSubstr(text));
+  ASSERT_TRUE(in_step("tenant-new"));
+  ASSERT_TRUE(in_step("tenant-clash"));
+  ASSERT_TRUE(through_sqlite(site->on_primary(files_ + "/new.db"), "INSERT INTO t VALUES(8)"));
+  EXPECT_TRUE(wait_until(
+      [&] {
+        return query(here("new.db"), "SELECT x FROM t") == (std::vector<std::string>{"7", "8"});
+      },
+      10s));
+
+  // What stayed here is none of the next stand-in's doing.
+  site->must({"failover", "primary", "--yes"});
+  site->must({"stop-failover", "primary", "--yes"});
+  ASSERT_TRUE(through_sqlite(here("late.db"), table));
+  site->must({"replicate", "to-live", "primary", "--yes"});
+  EXPECT_EQ(rows("late.db"), std::vector<std::string>{"7"});
+  ASSERT_TRUE(in_step("tenant-late"));
+  EXPECT_FALSE(std::filesystem::exists(site->on_primary(files_ + "/bad.db")));
+}
+
 // A page of the primary's file that is not as it was committed: told once, and not copied.
 TEST_F(system_found, damage_on_the_primary_is_an_event) {
   protect();

@@ -57,8 +57,9 @@ TEST(selection, databases_and_their_companions_are_left_out) {
                                .include = {{.subdirectory = ".", .types = {"*"}, .recursive = true}},
                                .exclude_databases = {"/b/data/x.db", "/elsewhere/y.db"}});
   ASSERT_TRUE(m.ok());
-  for (const char* suffix : {"", "-wal", "-shm", "-journal"}) {
-    EXPECT_FALSE(m->includes_file("data/x.db"s + suffix));
+  for (const char* suffix : {"", "-wal", "-shm", "-journal", "-heal", "-unfinished", ".understudy-incoming",
+                             ".understudy-incoming-wal", ".understudy-incoming-partial"}) {
+    EXPECT_FALSE(m->includes_file("data/x.db"s + suffix)) << suffix;
   }
   EXPECT_TRUE(m->includes_file("data/x.db2"));
   EXPECT_TRUE(m->has_database_below("data"));

@@ -116,6 +116,9 @@ class fake_primary::implementation final : public v1::PrimaryAgent::Service {
     application.set_name("app");
     application.add_version_command("app");
     application.set_version(version());
+    auto& pattern = *response->add_database_patterns();
+    pattern.set_catalog("*");
+    pattern.set_path(directory_ + "/data/*.db");
     auto& database = *response->add_databases();
     database.set_catalog("main");
     database.set_path(database_);
@@ -177,7 +180,7 @@ class fake_primary::implementation final : public v1::PrimaryAgent::Service {
               auto restore,
               service::begin_restore(
                   {.catalog = first.catalog(),
-                   .path = database_,
+                   .path = first.catalog() == "main" ? database_ : first.path(),
                    .state_dir = directory_ + "/state",
                    .epoch = first.epoch(),
                    .permitted = [this, epoch = first.epoch()] { return restore_permitted(epoch); },

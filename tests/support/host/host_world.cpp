@@ -26,6 +26,7 @@ done
 test -e RUNS && echo "stand-in $$ began beside the primary's application" >> PLACE/violations
 echo $$ >> PLACE/pids
 sqlite3 -cmd '.timeout 5000' "$UNDERSTUDY_DB_MAIN" "insert into t values('stand-in')" && echo $$ >> PLACE/written
+sqlite3 -cmd '.timeout 5000' "${UNDERSTUDY_DB_MAIN%/*}/made.db" "pragma journal_mode=wal; create table if not exists t(x); insert into t values('stand-in')" && echo $$ >> PLACE/made
 exec sleep 1000
 )sh";
 
@@ -81,7 +82,15 @@ std::vector<int> world_server::stand_ins() const {
 }
 
 int world_server::stand_in_rows() const {
-  std::ifstream pids(place + "/written");
+  return lines_of("written");
+}
+
+int world_server::made_rows() const {
+  return lines_of("made");
+}
+
+int world_server::lines_of(const char* file) const {
+  std::ifstream pids(place + "/" + file);
   int count = 0;
   for (int pid = 0; pids >> pid;) ++count;
   return count;

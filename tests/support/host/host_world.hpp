@@ -24,12 +24,17 @@ struct world_server {
   void kill_stand_ins() const;
   // Rows that its stand-ins have committed, as they say: each one when it starts.
   int stand_in_rows() const;
+  // The same, of a database that they make beside `main`.
+  int made_rows() const;
 
   const std::string name;
   const std::string place;  // a directory of its own
   fake_primary primary;
   v1::ServerSpec spec;
   bool answers_pings = true;
+
+ private:
+  int lines_of(const char* file) const;
 };
 
 class host_world {
