@@ -54,8 +54,8 @@ agent_process::agent_process(const std::string& directory, const std::string& pr
   const std::string announcement = "serves on port ";
   wait_for_log(announcement);
   const std::string text = content_of(log_);
-  const int port = std::stoi(text.substr(text.find(announcement) + announcement.size()));
-  channel_ = rpc::make_channel(fmt::format("127.0.0.1:{}", port));
+  port_ = std::stoi(text.substr(text.find(announcement) + announcement.size()));
+  channel_ = rpc::make_channel(fmt::format("127.0.0.1:{}", port_));
 }
 
 agent_process::~agent_process() {

@@ -23,6 +23,7 @@ class agent_process {
 
   const std::shared_ptr<grpc::Channel>& channel() const { return channel_; }
   pid_t pid() const { return pid_; }
+  int port() const { return port_; }
   // Gives up the whole measurement when the log does not say it within a minute.
   void wait_for_log(const std::string& text) const;
 
@@ -34,6 +35,7 @@ class agent_process {
  private:
   std::string log_;
   pid_t pid_ = 0;
+  int port_ = 0;
   std::shared_ptr<grpc::Channel> channel_;
 };
 

@@ -3,7 +3,6 @@
 //   files_bench [unchanged files]
 
 #include <fcntl.h>
-#include <grpcpp/channel.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -11,91 +10,22 @@
 #include <filesystem>
 #include <thread>
 
-#include "agent-failover/replica/tree/files_stream.hpp"
-#include "common/os/file_system.hpp"
 #include "common/os/unique_fd.hpp"
-#include "common/status/status_text.hpp"
 #include "tests/bench/agent_process.hpp"
 #include "tests/bench/disk_floor.hpp"
 #include "tests/bench/figure.hpp"
+#include "tests/bench/files_link.hpp"
 #include "tests/support/temporary_directory.hpp"
-#include "tests/support/wait.hpp"
 
 namespace understudy::bench {
 namespace {
 
-using files::files_progress;
 namespace fs = std::filesystem;
 
 constexpr int tree_files = 10'000;
 constexpr int latency_samples = 300;
 constexpr int goal_files = 1'000'000;  // fewer say nothing about that goal
 constexpr std::chrono::microseconds look_every{50};
-
-void write_file(const std::string& path, std::size_t bytes, bool synced = false) {
-  const std::string content(bytes, 'x');
-  const os::unique_fd file(::open(path.c_str(), O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0644));
-  if (::write(file.value(), content.data(), bytes) != static_cast<ssize_t>(bytes)) give_up("write " + path);
-  if (synced && ::fsync(file.value()) != 0) give_up("fsync " + path);
-}
-
-void make_tree(const std::string& at, int count, int in_each_directory, std::size_t bytes,
-               bool synced = false) {
-  for (int i = 0; i < count; ++i) {
-    const std::string directory = fmt::format("{}/d{}", at, i / in_each_directory);
-    if (i % in_each_directory == 0) fs::create_directories(directory);
-    write_file(fmt::format("{}/{}", directory, i), bytes, synced);
-  }
-}
-
-void shell(const std::string& command) {
-  if (std::system(command.c_str()) != 0) give_up(command);
-}
-
-// A tree on the agent's side, and its copy.
-class tree {
- public:
-  explicit tree(std::string directory) : directory_(std::move(directory)) { fs::create_directories(base()); }
-  std::string base() const { return directory_ + "/base"; }
-  std::string copy() const { return directory_ + "/root/base"; }
-  std::string protects() const {
-    return fmt::format(
-        "[[files]]\nbase = \"{}\"\ninclude = [{{ subdirectory = \".\", types = [\"*\"], recursive = true "
-        "}}]\n",
-        base());
-  }
-  std::shared_ptr<files::file_tree_sink> open_sink() const {
-    files::tree_sink_options options;
-    options.tree = copy();
-    options.beside = directory_;
-    options.name = "files-0";
-    options.what.base = base();
-    options.what.include = {{.subdirectory = ".", .types = {"*"}, .recursive = true, .ignore_case = false}};
-    auto opened = files::file_tree_sink::open(os::posix_file_system(), std::move(options));
-    if (!opened.ok()) give_up(std::string(message_of(opened.status())));
-    return *std::move(opened);
-  }
-
- private:
-  std::string directory_;
-};
-
-class files_link {
- public:
-  files_link(const agent_process& agent, std::shared_ptr<files::file_tree_sink> sink) {
-    stream_ = files::start_files_replication(agent.channel(), 0, std::move(sink), {});
-    wait_for(files_progress::phase::streaming);
-  }
-  void wait_for(files_progress::phase phase) const {
-    if (!test::wait_until([&] { return progress().now == phase; }, std::chrono::minutes{10}))
-      give_up("the file stream: " + progress().reason);
-  }
-  void drain() { stream_->drain(); }
-  files_progress progress() const { return stream_->progress(); }
-
- private:
-  std::unique_ptr<files::files_stream> stream_;
-};
 
 // The acknowledgements of the file before, its directory's included, must not count for the next one.
 std::uint64_t durable_when_quiet(const files_link& link) {
@@ -128,7 +58,7 @@ std::string in_ms(const samples& of) {
                      of.percentile(1));
 }
 
-void one_at_a_time(const tree& one, const files_link& link, const std::string& floor_directory) {
+void one_at_a_time(const file_tree& one, const files_link& link, const std::string& floor_directory) {
   samples floor;
   measure_new_files(floor_directory, latency_samples / 2, floor);
   samples taken;
@@ -150,7 +80,7 @@ void one_at_a_time(const tree& one, const files_link& link, const std::string& f
          .met = taken.median() <= 3 && taken.percentile(0.99) <= 10});
 }
 
-void burst(const tree& one, files_link& link, const std::string& directory) {
+void burst(const file_tree& one, files_link& link, const std::string& directory) {
   auto began = clock::now();
   make_tree(directory + "/plain", tree_files, 100, 4096, true);
   const double plain = milliseconds_since(began) / 1000;
@@ -184,7 +114,7 @@ double seconds_until(const std::string& copied, std::uintmax_t bytes, clock::tim
   return milliseconds_since(began) / 1000;
 }
 
-void rename_directory(const tree& one) {
+void rename_directory(const file_tree& one) {
   fs::create_directories(one.base() + "/before");
   for (int i = 0; i < tree_files; ++i) write_file(fmt::format("{}/before/{}", one.base(), i), 16);
   seconds_until(fmt::format("{}/before/{}", one.copy(), tree_files - 1), 16, clock::now());
@@ -198,7 +128,7 @@ void rename_directory(const tree& one) {
          .met = took <= 0.1});
 }
 
-void large_file(const tree& one, std::uint64_t mib, const std::string& directory) {
+void large_file(const file_tree& one, std::uint64_t mib, const std::string& directory) {
   const std::string source = directory + "/large";
   shell(fmt::format("head -c {}M /dev/urandom > {} && sync -f {}", mib, source, directory));
   auto began = clock::now();
@@ -221,11 +151,11 @@ void large_file(const tree& one, std::uint64_t mib, const std::string& directory
 
 // 64 kbit/s, as a telephone gives them; the agent is killed in the middle.
 void recording(const std::string& directory) {
-  const tree one(directory + "/recording");
+  const file_tree one(directory + "/recording");
   double lost = 0;
   {
     const agent_process agent(directory + "/recording", one.protects());
-    const files_link link(agent, one.open_sink());
+    const files_link link(agent.channel(), one.open_sink());
     const os::unique_fd file(::open((one.base() + "/rec.wav").c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0644));
     const std::string piece(800, 'r');
     const auto began = clock::now();
@@ -246,13 +176,13 @@ void recording(const std::string& directory) {
 
 void changes(std::uint64_t mib) {
   const test::temporary_directory directory;
-  const tree one(directory.path());
+  const file_tree one(directory.path());
   make_tree(one.base(), tree_files, 100, 4096);
   shell("sync -f " + directory.path());
   fs::create_directories(directory.path() + "/floor");
   const agent_process agent(directory.path(), one.protects());
   const auto began = clock::now();
-  files_link link(agent, one.open_sink());
+  files_link link(agent.channel(), one.open_sink());
   print({.what = "first copy of 10,000 files of 4 KiB",
          .ours = fmt::format("{:.2f} s", milliseconds_since(began) / 1000)});
   one_at_a_time(one, link, directory.path() + "/floor");
@@ -264,11 +194,11 @@ void changes(std::uint64_t mib) {
 
 void restart(int count) {
   const test::temporary_directory directory;
-  const tree one(directory.path());
+  const file_tree one(directory.path());
   make_tree(one.base(), count, 200, 16);
   {
     const agent_process agent(directory.path(), one.protects());
-    files_link link(agent, one.open_sink());
+    files_link link(agent.channel(), one.open_sink());
     link.drain();
     link.wait_for(files_progress::phase::drained);
   }
@@ -276,7 +206,7 @@ void restart(int count) {
   const auto began = clock::now();
   const agent_process agent(directory.path(), one.protects());
   const double started = milliseconds_since(began);
-  const files_link link(agent, sink);
+  const files_link link(agent.channel(), sink);
   const double in_step = milliseconds_since(began);
   print({.what = fmt::format("agent restarted with {} unchanged files: in step after", count),
          .ours = fmt::format("{:.2f} s (it serves after {:.2f} s)", in_step / 1000, started / 1000),
