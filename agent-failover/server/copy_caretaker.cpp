@@ -44,6 +44,7 @@ std::string in_words(const verified_database& found) {
                                     : fmt::format(", {} differed here", found.different_here);
   if (found.different_there > 0)
     text += fmt::format(", {} of the primary's file are damaged", found.different_there);
+  if (found.gone_there) text += "; it is gone on the primary, the copy is kept";
   if (!found.problem.empty()) text += "; " + found.problem;
   return text;
 }
@@ -266,7 +267,7 @@ void copy_caretaker::verify_all(std::uint64_t serial, const std::shared_ptr<grpc
       found.pages_here += *read;
       first += static_cast<std::uint32_t>(std::max<std::uint64_t>(*read, 1));
     }
-    if (agent && wanted(serial)) ask_agent(agent, serial, found);
+    if (agent && wanted(serial)) ask_agent(agent, serial, lane->may_be_missing(), found);
     all.push_back(std::move(found));
   }
   {
@@ -279,7 +280,7 @@ void copy_caretaker::verify_all(std::uint64_t serial, const std::shared_ptr<grpc
 }
 
 void copy_caretaker::ask_agent(const std::shared_ptr<grpc::Channel>& agent, std::uint64_t serial,
-                               verified_database& found) {
+                               bool may_be_missing, verified_database& found) {
   grpc::ClientContext context;
   context.set_deadline(std::chrono::system_clock::now() + longest_reading);
   {
@@ -297,6 +298,10 @@ void copy_caretaker::ask_agent(const std::shared_ptr<grpc::Channel>& agent, std:
     asking_ = nullptr;
   }
   if (status.error_code() == grpc::StatusCode::UNIMPLEMENTED) return;  // an agent of an older version
+  if (may_be_missing && status.error_code() == grpc::StatusCode::NOT_FOUND) {
+    found.gone_there = true;
+    return;
+  }
   if (!status.ok()) {
     found.problem += fmt::format("{}the primary's file was not read: {}", found.problem.empty() ? "" : "; ",
                                  status.error_message());

@@ -44,6 +44,7 @@ struct verified_database {
   std::uint64_t different_here = 0;   // of them, not as they were received
   std::uint64_t pages_there = 0;      // that the agent read from the primary's file
   std::uint64_t different_there = 0;  // pages of the primary's file that are not as they were last committed
+  bool gone_there = false;            // a database that was found is not on the primary now: nothing to read
   std::string problem{};              // why a side could not be read; empty: both were
 };
 // "ctserver: 1024 pages here and 1024 on the primary read again, 3 differed here".
@@ -78,7 +79,8 @@ class copy_caretaker {
                                       std::uint64_t& different);
   void tell(std::vector<std::string>& to, const std::string& text);
   void verify_all(std::uint64_t serial, const std::shared_ptr<grpc::Channel>& agent);
-  void ask_agent(const std::shared_ptr<grpc::Channel>& agent, std::uint64_t serial, verified_database& found);
+  void ask_agent(const std::shared_ptr<grpc::Channel>& agent, std::uint64_t serial, bool may_be_missing,
+                 verified_database& found);
   bool wanted(std::uint64_t serial) const;
 
   const std::string server_;

@@ -38,7 +38,7 @@ grpc::Status verification_service::VerifyDatabase(grpc::ServerContext* context,
     }
     const channel::source_state source = parts_.capture->add(path)->state();
     if (source.now == channel::source_state::phase::absent)
-      return {grpc::StatusCode::FAILED_PRECONDITION, "there is no such database file now"};
+      return {grpc::StatusCode::NOT_FOUND, "there is no such database file now"};
     if (source.now == channel::source_state::phase::refused)
       return {grpc::StatusCode::FAILED_PRECONDITION, source.reason};
     if (context->IsCancelled() || std::chrono::system_clock::now() >= context->deadline())
