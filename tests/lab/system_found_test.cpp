@@ -98,6 +98,7 @@ TEST_F(system_found, holds_up_neither_takeover_nor_failback) {
     std::filesystem::remove(site->on_primary(files_ + "/one.db" + suffix));
   ASSERT_TRUE(wait_until([&] { return copy_named("tenant-one").phase() == v1::COPY_PHASE_STOPPED; }, 20s));
   EXPECT_THAT(copy_named("tenant-one").reason(), testing::HasSubstr("the copy is kept"));
+  std::filesystem::remove(site->on_primary(files_ + "/bad.db"));
   const ctl_result verified = site->ctl({"verify", "primary"});
   EXPECT_EQ(verified.exit, 0) << verified.error;
   EXPECT_THAT(verified.output + verified.error, testing::HasSubstr("it is gone on the primary"));
