@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <grpcpp/channel.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -45,6 +46,7 @@ agent_process::agent_process(const std::string& directory, const std::string& pr
   std::filesystem::remove(log_);
   pid_ = ::fork();
   if (pid_ == 0) {
+    ::prctl(PR_SET_PDEATHSIG, SIGTERM);  // a measurement that is given up destroys nothing
     const int log = ::open(log_.c_str(), O_CREAT | O_WRONLY | O_APPEND, 0600);
     ::dup2(log, 1);
     ::dup2(log, 2);

@@ -10,7 +10,7 @@
 namespace understudy::files {
 namespace {
 
-constexpr std::size_t mailbox_bytes = 16 << 20;      // received and not applied
+constexpr std::size_t mailbox_bytes = 2 << 20;       // received and not applied
 constexpr std::chrono::seconds longest_silence{15};  // the source says something every second
 constexpr std::chrono::milliseconds farewell{1000};  // for the other end to close after StreamEnd
 

@@ -20,7 +20,7 @@ namespace {
 constexpr std::size_t most_uploads = 16;        // at a time; an honest sender has one
 constexpr std::size_t largest_chunk = 1 << 20;  // bytes; what files.proto says
 constexpr std::uint64_t sync_every =
-    8 << 20;  // bytes; what is sent again after a cut, and the last sync is short
+    4 << 20;  // bytes; what is sent again after a cut, and the last sync is short
 constexpr std::uint64_t smallest_journaled = 16 << 20;  // bytes; less is soon sent again
 constexpr std::size_t most_cut = 16;                    // remembered at a time
 constexpr std::string_view journal_suffix = ".upload";
