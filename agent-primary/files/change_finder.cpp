@@ -102,23 +102,24 @@ void change_finder::look_at(const std::string& path, const hint& why) {
     return;
   }
   if (!*found) {
-    if (!why.gone && index_.find(path) != nullptr && hold(path)) return;
-    if (index_.find(path) != nullptr) removals_.push_back(op(operation::kind::remove, path));
+    if (!index_.find(path)) return;
+    if (!why.gone && hold(path)) return;
+    removals_.push_back(op(operation::kind::remove, path));
     return;
   }
   ensure_parents(path);
-  const index_record* known = index_.find(path);
+  const std::optional<index_record> known = index_.find(path);
   const bool is_directory = (*found)->what.kind == entry_kind::directory;
   const bool below = is_directory && path != base_path &&
-                     (why.recursive || known == nullptr || known->kind != entry_kind::directory);
+                     (why.recursive || !known || known->kind != entry_kind::directory);
   look(**std::move(found), false);
   if (below) scan(path);
 }
 
 void change_finder::ensure_parents(std::string_view path) {
   for (std::string_view parent = parent_of(path); !parent.empty(); parent = parent_of(parent)) {
-    const index_record* known = index_.find(parent);
-    if ((known != nullptr && known->kind == entry_kind::directory) ||
+    const std::optional<index_record> known = index_.find(parent);
+    if ((known && known->kind == entry_kind::directory) ||
         directories_.contains(std::string(parent)))
       return;
     directories_.emplace(parent, op(operation::kind::put, std::string(parent)));
@@ -126,8 +127,8 @@ void change_finder::ensure_parents(std::string_view path) {
 }
 
 bool change_finder::is_unmounted(const observation& found) const {
-  const index_record* known = index_.find(found.what.path);
-  return known != nullptr && known->kind == entry_kind::directory && known->device != 0 &&
+  const std::optional<index_record> known = index_.find(found.what.path);
+  return known && known->kind == entry_kind::directory && known->device != 0 &&
          known->device != base_device_ && found.device == base_device_;
 }
 
@@ -164,8 +165,8 @@ void change_finder::scan(const std::string& directory) {
 }
 
 void change_finder::look(observation&& found, bool scanned) {
-  const index_record* known = index_.find(found.what.path);
-  if (receiver_ && known != nullptr && !known->same) {
+  const std::optional<index_record> known = index_.find(found.what.path);
+  if (receiver_ && known && !known->same) {
     if (const auto listed = receiver_->listing.find(found.what.path)) {
       return compare_with_listing(*listed, found);
     }
@@ -175,12 +176,12 @@ void change_finder::look(observation&& found, bool scanned) {
   }
   const auto hinted = work_->paths.find(found.what.path);
   const reason_to_look why{.scan = scanned,
-                           .written_since_read = known != nullptr && hinted != work_->paths.end() &&
+                           .written_since_read = known && hinted != work_->paths.end() &&
                                                  hinted->second.content &&
                                                  hinted->second.last > known->read_at_steady};
-  const step needed = decide(known, found, why);
+  const step needed = decide(known ? &*known : nullptr, found, why);
   if ((needed == step::put || needed == step::verify) && !work_->everything && !receiver_ &&
-      (known == nullptr || known->inode != found.inode) && is_half_of_a_rename(found) &&
+      (!known || known->inode != found.inode) && is_half_of_a_rename(found) &&
       hold(found.what.path)) {
     return;
   }
@@ -211,7 +212,7 @@ void change_finder::add(step s, observation&& found) {
       return;
     case step::refresh: {
       index_record record = record_of(found);
-      const index_record& known = *index_.find(path);
+      const index_record known = *index_.find(path);
       record.content = known.content;
       record.read_at = known.read_at;
       record.read_at_steady = known.read_at_steady;
@@ -241,11 +242,12 @@ void change_finder::add(step s, observation&& found) {
   }
 }
 
-const index_record* change_finder::known_before(const observation& found) const {
-  if (receiver_->previous == nullptr) return nullptr;
-  const index_record* before = receiver_->previous->find(found.what.path);
-  if (before == nullptr || !before->same || before->kind != entry_kind::regular) return nullptr;
-  return receiver_->previous->last_touched(found.what.path) <= receiver_->previous_durable ? before : nullptr;
+std::optional<index_record> change_finder::known_before(const observation& found) const {
+  if (receiver_->previous == nullptr) return std::nullopt;
+  std::optional<index_record> before = receiver_->previous->find(found.what.path);
+  if (!before || !before->same || before->kind != entry_kind::regular) return std::nullopt;
+  if (receiver_->previous->last_touched(found.what.path) > receiver_->previous_durable) return std::nullopt;
+  return before;
 }
 
 void change_finder::compare_with_listing(const entry& listed, const observation& found) {
@@ -258,12 +260,12 @@ void change_finder::compare_with_listing(const entry& listed, const observation&
   observation copy = found;
   if (d.kind || d.content) return add(step::put, std::move(copy));
   if (found.what.kind == entry_kind::regular && found.what.size > 0) {
-    if (const index_record* before = known_before(found); before != nullptr && before->content) {
+    if (const auto before = known_before(found); before && before->content) {
       index_record record = *before;
       record.sequence = 0;
       if (d.attributes) record.extra = ~record.extra;
       index_.put(path, record);
-      const step s = decide(before, found, {.scan = true, .written_since_read = false});
+      const step s = decide(&*before, found, {.scan = true, .written_since_read = false});
       if (s != step::nothing) return add(s, std::move(copy));
     } else if (found.changed_at >= receiver_->in_step_until - memory_doubt) {
       // Size and times are equal, yet a file that was replaced by one of the same age looks so too.
@@ -290,7 +292,7 @@ void change_finder::compare_hard_links() {
     const auto [leader, first] = leaders.try_emplace(identity, &l);
     if (first ? !apart : !apart && l.group != 0 && l.group == leader->second->group) continue;
     // Until it is done, what is there is not what is here.
-    if (const index_record* known = index_.find(l.path)) {
+    if (const std::optional<index_record> known = index_.find(l.path)) {
       index_record unlinked = *known;
       unlinked.same = false;
       index_.put(l.path, unlinked);

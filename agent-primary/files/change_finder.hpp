@@ -66,8 +66,8 @@ class change_finder {
   void look_at(const std::string& path, const hint& why);
   void look(observation&& found, bool scanned);
   void compare_with_listing(const entry& listed, const observation& found);
-  // What an earlier stream to this copy made durable of a file; null: nothing is known.
-  const index_record* known_before(const observation& found) const;
+  // What an earlier stream to this copy made durable of a file.
+  std::optional<index_record> known_before(const observation& found) const;
   void scan(const std::string& directory);
   void ensure_parents(std::string_view path);
   void add(step s, observation&& found);

@@ -125,8 +125,8 @@ bool change_maker::link_to_known(const observation& found, v1::FileBatch& batch)
   if (found.names < 2) return false;
   for (const std::string& other : index_.names_of(found.device, found.inode)) {
     if (other == found.what.path) continue;
-    const index_record* known = index_.find(other);
-    if (known == nullptr || !known->same || known->size != found.what.size ||
+    const std::optional<index_record> known = index_.find(other);
+    if (!known || !known->same || known->size != found.what.size ||
         known->modified_at != found.what.modified_at) {
       continue;
     }
@@ -138,9 +138,9 @@ bool change_maker::link_to_known(const observation& found, v1::FileBatch& batch)
 
 void change_maker::put_regular(observation&& found, v1::FileBatch& batch) {
   const std::string path = found.what.path;
-  const index_record* known = index_.find(path);
-  if (!prefixes_.continues(found, known) && is_resting(path)) return;
-  const bool had_it = known != nullptr && known->same && known->inode == found.inode;
+  const std::optional<index_record> known = index_.find(path);
+  if (!(known && prefixes_.continues(found, *known)) && is_resting(path)) return;
+  const bool had_it = known && known->same && known->inode == found.inode;
   if (!had_it && link_to_known(found, batch)) return;
   if (append(found, batch)) return;
   const epoch_ns read_at = wall_now();
@@ -155,8 +155,8 @@ void change_maker::put_regular(observation&& found, v1::FileBatch& batch) {
     upload_->began = read_at_steady;
     const auto cut = cut_uploads_.extract(path);
     if (cut.empty()) {
-      const index_record* there = index_.find(path);
-      if (there != nullptr && there->same && there->kind == entry_kind::regular &&
+      const std::optional<index_record> there = index_.find(path);
+      if (there && there->same && there->kind == entry_kind::regular &&
           there->size >= smallest_in_blocks && upload_->reader->seen().what.size >= smallest_in_blocks) {
         upload_->blocks = block_state::wanted;
       }
@@ -308,8 +308,8 @@ void change_maker::finish_put(content_reader& reader, std::uint64_t upload_numbe
 }
 
 bool change_maker::append(const observation& found, v1::FileBatch& batch) {
-  const index_record* known = index_.find(found.what.path);
-  if (known == nullptr || !known->same || !known->content || known->inode != found.inode ||
+  const std::optional<index_record> known = index_.find(found.what.path);
+  if (!known || !known->same || !known->content || known->inode != found.inode ||
       known->size == 0 || known->device != found.device || found.names > 1 || known->names > 1) {
     return false;
   }
@@ -383,8 +383,8 @@ bool change_maker::is_resting(const std::string& path) {
 void change_maker::verify(const std::string& path, bool attributes_differ, v1::FileBatch& batch) {
   std::optional<observation> found = observe(path);
   if (!found) return;
-  const index_record* at = index_.find(path);
-  if (at == nullptr || found->what.kind != entry_kind::regular || at->kind != entry_kind::regular) {
+  const std::optional<index_record> at = index_.find(path);
+  if (!at || found->what.kind != entry_kind::regular || at->kind != entry_kind::regular) {
     return put(path, batch);
   }
   const index_record known = *at;
@@ -434,15 +434,15 @@ void change_maker::verify(const std::string& path, bool attributes_differ, v1::F
 void change_maker::attributes(const std::string& path, v1::FileBatch& batch) {
   std::optional<observation> found = observe(path);
   if (!found) return;
-  const index_record* known = index_.find(path);
+  const std::optional<index_record> known = index_.find(path);
   if (path != base_path) {
-    if (known == nullptr || !known->same || known->kind != found->what.kind) return put(path, batch);
+    if (!known || !known->same || known->kind != found->what.kind) return put(path, batch);
     const bool other_file = known->inode != found->inode || known->device != found->device;
     if (found->what.kind == entry_kind::regular && (known->size != found->what.size || other_file))
       return put(path, batch);
   }
   index_record record = record_of(*found);
-  if (known != nullptr) {
+  if (known) {
     record.content = known->content;
     record.read_at = known->read_at;
     record.read_at_steady = known->read_at_steady;
@@ -455,9 +455,9 @@ void change_maker::attributes(const std::string& path, v1::FileBatch& batch) {
 void change_maker::link(const std::string& path, const std::string& existing, v1::FileBatch& batch) {
   const std::optional<observation> found = observe(path);
   const std::optional<observation> other = observe(existing);
-  const index_record* known = index_.find(existing);
+  const std::optional<index_record> known = index_.find(existing);
   if (!found) return;
-  if (!other || known == nullptr || !known->same || found->inode != other->inode ||
+  if (!other || !known || !known->same || found->inode != other->inode ||
       found->device != other->device || known->inode != other->inode) {
     return put(path, batch);
   }
@@ -477,7 +477,7 @@ void change_maker::make_link(const observation& found, const std::string& existi
 }
 
 void change_maker::remove(const std::string& path, v1::FileBatch& batch) {
-  if (index_.find(path) == nullptr) return;
+  if (!index_.find(path)) return;
   const auto found = reader_.observe(path);
   if (!found.ok()) return failed(path, found.status());
   if (*found) return dirty_.mark(path, true, true, milliseconds{0});  // it is back
@@ -504,8 +504,8 @@ absl::Status change_maker::answer(const v1::FileDigests& digests) {
   for (std::size_t i = 0; i < asked.size(); ++i) {
     const question& q = asked[i];
     const std::string& path = q.seen.what.path;
-    const index_record* known = index_.find(path);
-    if (known == nullptr || known->same) continue;  // removed or sent meanwhile
+    const std::optional<index_record> known = index_.find(path);
+    if (!known || known->same) continue;  // removed or sent meanwhile
     const std::optional<digest> theirs = digest_from_bytes(digests.digests(static_cast<int>(i)));
     if (!theirs || *theirs != q.content) {
       consequences_.push_back({.what = operation::kind::put, .path = path, .other = {}});

@@ -187,7 +187,7 @@ absl::Status file_source_session::take_refusal(const v1::FilesSinkMessage& messa
   if (path == base_path || !check_path(path).ok()) return absl::OkStatus();
   bool whole = false;
   std::uint64_t known_size = 0;
-  if (const index_record* known = index_->find(path); known != nullptr) {
+  if (const std::optional<index_record> known = index_->find(path)) {
     index_record unknown = *known;
     known_size = unknown.size;
     whole = unknown.kind == entry_kind::regular && unknown.same && unknown.content.has_value();

@@ -53,8 +53,8 @@ std::vector<std::pair<std::string, std::string>> plan_renames(
   for (auto at = renames.begin(); at != renames.end(); ++at) {
     const std::string& from = at->first;
     const std::string& to = at->second;
-    const index_record* known = index.find(from);
-    if (known == nullptr) continue;
+    const std::optional<index_record> known = index.find(from);
+    if (!known) continue;
     const bool wanted =
         known->kind == entry_kind::directory ? matcher.includes_directory(to) : matcher.includes_file(to);
     if (!wanted || is_below(from, to) || is_below(to, from)) continue;
@@ -68,7 +68,7 @@ std::vector<std::pair<std::string, std::string>> plan_renames(
       const ino_t there = inode_at(to);
       if (there != 0 && there != known->inode) continue;
     }
-    if (const index_record* target = index.find(to); target != nullptr && target->inode == known->inode &&
+    if (const std::optional<index_record> target = index.find(to); target && target->inode == known->inode &&
                                                      target->device == known->device && known->inode != 0) {
       continue;  // two names of one file: rename(2) does nothing
     }

@@ -31,18 +31,18 @@ void read_prefixes::keep(content_reader& reader, bool proven) {
   }
 }
 
-bool read_prefixes::continues(const observation& found, const index_record* known) const {
+bool read_prefixes::continues(const observation& found, const index_record& known) const {
   const auto at = kept_.find(found.what.path);
-  if (at == kept_.end() || known == nullptr || !known->same) return false;
+  if (at == kept_.end() || !known.same) return false;
   const prefix& p = at->second;
-  return p.device == found.device && p.inode == found.inode && p.device == known->device &&
-         p.inode == known->inode && p.size == known->size && p.content == known->content &&
+  return p.device == found.device && p.inode == found.inode && p.device == known.device &&
+         p.inode == known.inode && p.size == known.size && p.content == known.content &&
          found.what.size > p.size &&
          (!p.unproven_since || std::chrono::steady_clock::now() - *p.unproven_since < longest_unproven);
 }
 
 bool read_prefixes::resume(content_reader& reader, const index_record& known) {
-  if (!continues(reader.seen(), &known)) return false;
+  if (!continues(reader.seen(), known)) return false;
   prefix& p = kept_.find(reader.seen().what.path)->second;
   reader.resume(std::exchange(p.builder, {}), p.size);
   p.content = {};  // until it is kept again

@@ -23,7 +23,7 @@ class read_prefixes {
   void keep(content_reader& reader, bool proven);
   // The file has grown since it was kept, `known` is what the receiver has of it, and it was not sent
   // unproven for so long that it must be read first.
-  bool continues(const observation& found, const index_record* known) const;
+  bool continues(const observation& found, const index_record& known) const;
   // If so, `reader` goes on behind what the receiver has.
   bool resume(content_reader& reader, const index_record& known);
 

@@ -48,8 +48,8 @@ index_record record_without_attributes(const observation& o);
 class tree_index {
  public:
   virtual ~tree_index() = default;
-  // Nothing: the receiver has nothing there. "." is the base. Valid until the next change.
-  virtual const index_record* find(std::string_view path) const = 0;
+  // Nothing: the receiver has nothing there. "." is the base.
+  virtual std::optional<index_record> find(std::string_view path) const = 0;
   // Parents that are missing come into being as directories that are not `same`. A directory that becomes
   // something else takes what is below it along.
   virtual void put(std::string_view path, const index_record& record) = 0;
@@ -66,7 +66,7 @@ class tree_index {
   virtual std::size_t size() const = 0;
 };
 
-// Lives in memory, about 300 bytes per entry; is built anew from the receiver's listing and a scan.
+// Lives in memory, about 100 bytes per entry; is built anew from the receiver's listing and a scan.
 std::unique_ptr<tree_index> make_memory_index();
 
 }  // namespace understudy::files
