@@ -269,6 +269,7 @@ void change_finder::compare_with_listing(const entry& listed, const observation&
       if (s != step::nothing) return add(s, std::move(copy));
     } else if (found.changed_at >= receiver_->in_step_until - memory_doubt) {
       // Size and times are equal, yet a file that was replaced by one of the same age looks so too.
+      index_.put(path, record_without_content(found));
       contents_.push_back(op(operation::kind::verify, path, d.attributes ? "attributes differ" : ""));
       return;
     } else {

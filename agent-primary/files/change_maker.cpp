@@ -156,8 +156,8 @@ void change_maker::put_regular(observation&& found, v1::FileBatch& batch) {
     const auto cut = cut_uploads_.extract(path);
     if (cut.empty()) {
       const std::optional<index_record> there = index_.find(path);
-      if (there && there->same && there->kind == entry_kind::regular &&
-          there->size >= smallest_in_blocks && upload_->reader->seen().what.size >= smallest_in_blocks) {
+      if (there && there->same && there->kind == entry_kind::regular && there->size >= smallest_in_blocks &&
+          upload_->reader->seen().what.size >= smallest_in_blocks) {
         upload_->blocks = block_state::wanted;
       }
       return;
@@ -309,8 +309,8 @@ void change_maker::finish_put(content_reader& reader, std::uint64_t upload_numbe
 
 bool change_maker::append(const observation& found, v1::FileBatch& batch) {
   const std::optional<index_record> known = index_.find(found.what.path);
-  if (!known || !known->same || !known->content || known->inode != found.inode ||
-      known->size == 0 || known->device != found.device || found.names > 1 || known->names > 1) {
+  if (!known || !known->same || !known->content || known->inode != found.inode || known->size == 0 ||
+      known->device != found.device || found.names > 1 || known->names > 1) {
     return false;
   }
   const index_record before = *known;
@@ -411,6 +411,9 @@ void change_maker::verify(const std::string& path, bool attributes_differ, v1::F
     return put_regular(*std::move(found), batch);
   }
   if (!known.same || !known.content) {
+    // What was compared is older than what was read now.
+    attributes_differ = attributes_differ || !same_attributes(known, reader.seen());
+    index_.put(path, record_without_content(reader.seen()));
     questions_.push_back({.seen = reader.seen(),
                           .content = reader.content(),
                           .attributes_differ = attributes_differ,
@@ -457,8 +460,8 @@ void change_maker::link(const std::string& path, const std::string& existing, v1
   const std::optional<observation> other = observe(existing);
   const std::optional<index_record> known = index_.find(existing);
   if (!found) return;
-  if (!other || !known || !known->same || found->inode != other->inode ||
-      found->device != other->device || known->inode != other->inode) {
+  if (!other || !known || !known->same || found->inode != other->inode || found->device != other->device ||
+      known->inode != other->inode) {
     return put(path, batch);
   }
   make_link(*found, existing, *known, batch);

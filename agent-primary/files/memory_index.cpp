@@ -395,6 +395,14 @@ index_record record_without_attributes(const observation& o) {
   return r;
 }
 
+index_record record_without_content(const observation& o) {
+  index_record r = record_of(o);
+  r.same = false;
+  r.device = 0;
+  r.inode = 0;
+  return r;
+}
+
 std::unique_ptr<tree_index> make_memory_index() {
   return std::make_unique<memory_index>();
 }

@@ -44,6 +44,8 @@ index_record record_of(const observation& o);
 // The same, where mode, owner, times and extended attributes are still to be sent: until they are, this
 // record is not equal to any observation in them.
 index_record record_without_attributes(const observation& o);
+// The receiver has a file with these metadata; which one and with what content is still to be asked.
+index_record record_without_content(const observation& o);
 
 class tree_index {
  public:

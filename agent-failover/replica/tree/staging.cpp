@@ -51,12 +51,18 @@ absl::StatusOr<std::unique_ptr<staging>> staging::open(std::unique_ptr<os::direc
     std::optional<cut_upload> cut = opened->read_journal(name.substr(0, name.size() - journal_suffix.size()));
     if (!cut || opened->cut_.contains(cut->what.path)) continue;
     kept.insert({cut->name, name});
-    opened->cut_.emplace(cut->what.path, *std::move(cut));
+    opened->remember_cut(*std::move(cut));
   }
   for (const std::string& name : names) {
     if (!kept.contains(name)) UNDERSTUDY_RETURN_IF_ERROR(remove_tree(*opened->where_, name));
   }
   return opened;
+}
+
+// Something is left to send, so that its first piece tells which upload goes on.
+void staging::remember_cut(cut_upload cut) {
+  cut.have = std::min(cut.have, cut.what.size - 1);
+  cut_.emplace(cut.what.path, std::move(cut));
 }
 
 std::optional<staging::cut_upload> staging::read_journal(const std::string& name) {
@@ -270,8 +276,7 @@ void staging::abandon_uploads() {
     if (u.file.file == nullptr) continue;
     if (u.announced && u.failure.ok() && u.position > 0 && cut_.size() < most_cut &&
         !cut_.contains(u.announced->path) && record(u).ok()) {
-      cut_.emplace(u.announced->path,
-                   cut_upload{.name = u.file.name, .what = *u.announced, .have = u.position});
+      remember_cut({.name = u.file.name, .what = *u.announced, .have = u.position});
     } else {
       discard(u.file.name);
     }

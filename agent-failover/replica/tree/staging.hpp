@@ -86,6 +86,7 @@ class staging {
   absl::Status record(upload& u);
   void begin(upload& u, const v1::FileChunk& first);
   absl::Status go_on(upload& u, const cut_upload& cut);
+  void remember_cut(cut_upload cut);
   std::optional<cut_upload> read_journal(const std::string& name);
 
   std::unique_ptr<os::directory> where_;
