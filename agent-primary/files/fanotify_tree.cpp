@@ -75,7 +75,8 @@ void read_from(const os::unique_fd& fanotify, Handle handle) {
   ssize_t left = ::read(fanotify.value(), buffer.data(), buffer.size());
   const char* at = buffer.data();
   while (left >= static_cast<ssize_t>(sizeof(fanotify_event_metadata))) {
-    const auto& metadata = *reinterpret_cast<const fanotify_event_metadata*>(at);
+    fanotify_event_metadata metadata;  // copied: events begin at multiples of 4 bytes, it wants 8
+    std::memcpy(&metadata, at, sizeof metadata);
     if (metadata.vers != FANOTIFY_METADATA_VERSION || metadata.event_len > left) return;
     event found{.mask = metadata.mask};
     for (std::size_t info = metadata.metadata_len; info < metadata.event_len;) {

@@ -254,6 +254,7 @@ class mirror {
     }
     ADD_FAILURE() << "the application did not finish in time";
   }
+  bool equals(const std::string& path) const { return pages_ == pages_of_file(path, page_size_); }
   // The mirror's every page is the file's; the application must have closed it.
   void expect_equals(const std::string& path) {
     const auto file = pages_of_file(path, page_size_);

@@ -420,11 +420,9 @@ TEST_F(CaptureTraps, FollowsAChangeOfJournalMode) {
   mirror copy(source);
   ASSERT_TRUE(copy.attach());
   run_sql(path, "PRAGMA journal_mode=DELETE; PRAGMA page_size=8192; VACUUM; PRAGMA journal_mode=WAL");
-  ASSERT_TRUE(eventually([&] { return !copy.drain(1ms); }));
-  mirror second(source);
-  ASSERT_TRUE(second.attach());
+  copy.follow([&] { return copy.equals(path); });  // one conversion at a time may be seen on the way
   EXPECT_EQ(source->state().page_size, 8192u);
-  second.expect_equals(path);
+  copy.expect_equals(path);
 }
 
 // T14: the page at 1 GiB is never data. The file is sparse, so this costs no disk.
