@@ -42,6 +42,26 @@ bool runs(int pid) {
   return static_cast<bool>(stat >> id >> command >> state) && state != "Z" && state != "X";
 }
 
+bool is_child(int pid) {
+  std::ifstream stat(fmt::format("/proc/{}/stat", pid));
+  std::string id, command, state;
+  int parent = 0;
+  return static_cast<bool>(stat >> id >> command >> state >> parent) && parent == ::getpid();
+}
+
+// execve closes the pipe by which a start is reported before it sets up the new environment, so a child that
+// is "started" may show an empty one for a moment.
+std::string environment_of(int pid) {
+  std::string environment;
+  const auto read = [&] {
+    std::ifstream file(fmt::format("/proc/{}/environ", pid), std::ios::binary);
+    environment.assign(std::istreambuf_iterator<char>(file), {});
+    return !environment.empty() || !is_child(pid) || !runs(pid);
+  };
+  wait_until(read, enough);
+  return environment;
+}
+
 }  // namespace
 
 world_server::world_server(const std::string& directory, std::string its_name)
@@ -72,8 +92,7 @@ std::vector<int> world_server::stand_ins() const {
   for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
     const int pid = std::atoi(entry.path().filename().c_str());
     if (pid == 0 || ::getpgid(pid) != pid || !runs(pid)) continue;
-    std::ifstream file(entry.path() / "environ", std::ios::binary);
-    const std::string environment{std::istreambuf_iterator<char>(file), {}};
+    const std::string environment = environment_of(pid);
     const auto database = environment.find("UNDERSTUDY_DB_MAIN=");
     if (database == std::string::npos) continue;
     if (std::string(environment.c_str() + database).find(place) != std::string::npos) running.push_back(pid);
