@@ -3,7 +3,6 @@
 #include <absl/container/flat_hash_set.h>
 
 #include <algorithm>
-#include <cstring>
 #include <limits>
 #include <new>
 #include <utility>
@@ -70,7 +69,7 @@ struct node {
     void* memory = ::operator new(sizeof(node) + name.size());
     node* made = new (memory) node;
     made->name_bytes = static_cast<std::uint16_t>(name.size());
-    std::memcpy(static_cast<char*>(memory) + sizeof(node), name.data(), name.size());
+    name.copy(static_cast<char*>(memory) + sizeof(node), name.size());
     return made;
   }
   static void unmake(node* n) {

@@ -27,6 +27,12 @@ constexpr std::size_t most_waiting = 256;       // answers that a host does not 
 
 }  // namespace
 
+application::application_status as_told(application::application_status status, lease::gate_phase phase) {
+  if (phase == lease::gate_phase::closing && !status.up())
+    status.state = application::application_state::stopping;
+  return status;
+}
+
 class lease_streams::session {
  public:
   session(agent_parts& parts, grpc::ServerContext& context) : parts_(parts), context_(&context) {}
@@ -99,7 +105,7 @@ class lease_streams::session {
     response.set_nonce(next.nonce);
     *response.mutable_right() = to_proto(right.right);
     for (const application::application_status& status : parts_.applications->status()) {
-      *response.add_applications() = application::to_proto(status);
+      *response.add_applications() = application::to_proto(as_told(status, right.phase));
     }
     response.set_boot_id(boot_id());
     for (std::string& held : present_service_addresses(right.right.service_addresses))

@@ -20,6 +20,11 @@ namespace understudy::service {
 
 struct agent_parts;
 
+// What a host is told of an application while the gate stands at `phase`. One that has ended while the gate
+// is still closing is "stopping": a host that reads "stopped" may restore at once, and what permits a restore
+// is the closed gate, which hears of the end a moment later.
+application::application_status as_told(application::application_status status, lease::gate_phase phase);
+
 // The agent's end of HoldLease. The newest stream counts; an older one is ended.
 //
 // A lease counts from the moment the agent asked. What asks is the agent's answer: a host sends a lease only
