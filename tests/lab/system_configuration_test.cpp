@@ -45,12 +45,17 @@ TEST_F(system_configuration, named_tables_follow_and_the_others_wait_for_the_day
   ASSERT_TRUE(copy_has_entries(5));
   EXPECT_EQ(in_copy("SELECT count(*) FROM call"), std::vector<std::string>{"1"});
   EXPECT_EQ(in_copy("PRAGMA integrity_check"), std::vector<std::string>{"ok"});
-  EXPECT_TRUE(site->wait_state(
-      [](const v1::ServerState& s) {
-        return s.databases_size() == 1 && s.databases(0).tables_size() == 1 &&
-               s.databases(0).tables_saved_bytes() > 50'000 && s.databases(0).tables_received_bytes() > 0;
+  // What a heal brings, after a gap or before the stream runs, has no transactions to save: there are always
+  // more.
+  EXPECT_TRUE(wait_until(
+      [&] {
+        on_primary("INSERT INTO call(what) SELECT hex(randomblob(2000)) FROM call LIMIT 15");
+        const auto s = site->state();
+        return s && s->databases_size() == 1 && s->databases(0).tables_size() == 1 &&
+               s->databases(0).tables_saved_bytes() > 50'000 && s->databases(0).tables_received_bytes() > 0;
       },
-      10s));
+      20s, 100ms));
+  EXPECT_EQ(in_copy("SELECT count(*) FROM call"), std::vector<std::string>{"1"});
   EXPECT_THAT(site->must({"status", "primary"}), HasSubstr("in real time Entry; the rest daily"));
 
   // The daily copy brings the rest. The named table goes on meanwhile, and never back.
@@ -72,7 +77,7 @@ TEST_F(system_configuration, named_tables_follow_and_the_others_wait_for_the_day
     rows = now;
   } while (daily.wait_for(0s) != std::future_status::ready);
   ASSERT_EQ(daily.get(), 0);
-  EXPECT_EQ(in_copy("SELECT count(*) FROM call"), std::vector<std::string>{"16"});
+  EXPECT_EQ(in_copy("SELECT count(*) FROM call"), on_primary("SELECT count(*) FROM call"));
   ASSERT_TRUE(copy_has_entries(static_cast<std::size_t>(next) - 1));
 
   // A daemon that was killed finds what it had, and goes on.

@@ -220,7 +220,13 @@ TEST_F(system_soak, everything_at_once) {
   const auto last = look_at(copy);
   ASSERT_TRUE(last);
   EXPECT_GE(last->second, rows.committed());
-  const ctl_result verified = site->ctl({"verify", "primary"}, seconds{120});
+  ctl_result verified;
+  wait_until(
+      [&] {
+        verified = site->ctl({"verify", "primary"}, seconds{120});
+        return verified.error.find("is under way") == std::string::npos;  // one of those asked for above
+      },
+      seconds{120}, milliseconds{200});
   EXPECT_TRUE(verified) << verified.output << verified.error;
   EXPECT_THAT(verified.output + verified.error, testing::HasSubstr("none differed here"));
   EXPECT_FALSE(site->event("copy_diverged")) << site->event("copy_diverged")->text();
