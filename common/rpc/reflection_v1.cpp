@@ -11,7 +11,9 @@ grpc::Status reflection_v1::ServerReflectionInfo(
                              grpc::reflection::v1::ServerReflectionRequest>* stream) {
   using request_type = grpc::reflection::v1::ServerReflectionRequest;
   using response_type = grpc::reflection::v1::ServerReflectionResponse;
-  const std::shared_ptr<grpc::Channel> channel = server_->InProcessChannel({});
+  grpc::Server* const server = server_;
+  if (server == nullptr) return {grpc::StatusCode::UNAVAILABLE, "starting; try again"};
+  const std::shared_ptr<grpc::Channel> channel = server->InProcessChannel({});
   const grpc::internal::RpcMethod method("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
                                          grpc::internal::RpcMethod::BIDI_STREAMING, channel);
   const auto forward_context = grpc::ClientContext::FromServerContext(*context);

@@ -2,6 +2,8 @@
 
 #include <grpcpp/server.h>
 
+#include <atomic>
+
 #include "grpc/reflection/v1/reflection.grpc.pb.h"
 
 namespace understudy::rpc {
@@ -10,8 +12,9 @@ namespace understudy::rpc {
 // the wire, so each call is passed on to v1alpha within the process.
 class reflection_v1 final : public grpc::reflection::v1::ServerReflection::Service {
  public:
-  // Before the first call arrives. The channel is made for each call: a held one would keep the server from
-  // shutting down before its grace is over.
+  // A server that is built serves already: calls that are earlier than this are asked to come again. The
+  // channel is made for each call: a held one would keep the server from shutting down before its grace is
+  // over.
   void connect(grpc::Server& server) { server_ = &server; }
 
   grpc::Status ServerReflectionInfo(
@@ -20,7 +23,7 @@ class reflection_v1 final : public grpc::reflection::v1::ServerReflection::Servi
                                grpc::reflection::v1::ServerReflectionRequest>* stream) override;
 
  private:
-  grpc::Server* server_ = nullptr;
+  std::atomic<grpc::Server*> server_{nullptr};
 };
 
 }  // namespace understudy::rpc

@@ -148,10 +148,10 @@ TEST_F(rpc_server_test, malformed_addresses_are_refused) {
 }
 
 TEST_F(rpc_server_test, details_of_an_error_arrive_at_the_client) {
-  start();
   service.answer = with_help(
       with_reason(absl::FailedPreconditionError("the slot is busy: élan"), "SLOT_BUSY", {{"server", "a"}}),
       "understudyctl explain a", "what comes next");
+  start();
   grpc::ClientContext context;
   v1::AskToRunResponse response;
   const absl::Status status = from_grpc(v1::Gate::NewStub(channel)->AskToRun(&context, {}, &response));
