@@ -20,6 +20,7 @@ UNDERSTUDY_ATOM(program, "program");
 UNDERSTUDY_ATOM(changed, "changed");
 UNDERSTUDY_ATOM(second, "second");
 UNDERSTUDY_ATOM(settings, "settings");
+UNDERSTUDY_ATOM(adopted, "adopted");
 UNDERSTUDY_ATOM(own_address, "ownaddr");
 UNDERSTUDY_ATOM(commit, "commit");
 UNDERSTUDY_ATOM(request, "request");
@@ -62,6 +63,8 @@ using supervisor_actor = caf::typed_actor<
     handles<atom::second_atom>,
     // New settings are in force.
     handles<atom::settings_atom, v1::Settings>,
+    // The server's specification, with other databases that its agent found.
+    handles<atom::adopted_atom, v1::ServerSpec>,
     // Classic layout: the control address is (not) this host's own now.
     handles<atom::own_address_atom, bool>,
     // Ends: streams are stopped, a running stand-in is left running.

@@ -272,6 +272,7 @@ void supervisor::on_second() {
     happen(policy::happened(event_kind::until_expired));
   daily();
   pump();
+  follow_adoption();
   keep_streams();
   follow_copy();
   follow_agent();
@@ -570,6 +571,7 @@ supervisor_actor::behavior_type behavior(self_pointer self, const supervisor_sur
       [self](atom::settings_atom, const v1::Settings& settings_now) {
         self->state.on_settings(settings_now);
       },
+      [self](atom::adopted_atom, const v1::ServerSpec& spec_now) { self->state.on_adopted(spec_now); },
       [self](atom::own_address_atom, bool held) { self->state.on_own_address(held); },
       [self](atom::shutdown_atom) { self->state.on_shutdown(); },
   };

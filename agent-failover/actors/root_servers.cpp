@@ -1,6 +1,7 @@
 // root: the specifications of servers, and how they change.
 
 #include <fmt/core.h>
+#include <caf/send.hpp>
 
 #include <algorithm>
 #include <chrono>
@@ -138,11 +139,21 @@ void root::adopt(const std::string& name, const found_databases& found) {
     note(database.catalog());
   }
   if (names.empty()) return;
-  if (const absl::Status adopted = replace_spec(spec); !adopted.ok()) {
+  spec.set_etag(new_etag());
+  store::changes changes;
+  changes.put_server = spec;
+  absl::Status adopted = may_change(name);
+  if (adopted.ok()) adopted = commit(std::move(changes));
+  if (!adopted.ok()) {
     log::warning(name, "what its agent has found cannot be taken in now: {}: {}", names, message_of(adopted));
     return;
   }
   log::info(name, "taken in, for its agent has found it: {}", names);
+  // Its supervisor goes on, and with it every stream of what it has already.
+  std::lock_guard lock(mutex_);
+  specs_[name] = spec;
+  if (const auto supervisor = supervisors_.find(name); supervisor != supervisors_.end())
+    caf::anon_send(supervisor->second, atom::adopted_v, spec);
 }
 
 // Two copies never share a directory, nor lie in each other's.

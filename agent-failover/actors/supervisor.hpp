@@ -73,6 +73,7 @@ class supervisor {
   void on_changed();
   void on_second();
   void on_settings(const v1::Settings& settings);
+  void on_adopted(const v1::ServerSpec& spec);
   void on_own_address(bool held);
   void on_shutdown();
   void happen(policy::event event) {
@@ -104,6 +105,8 @@ class supervisor {
   void tell_agent();
   void ask_for_description();
   void adopt_databases();
+  bool may_adopt() const;
+  void follow_adoption();
   void record_boot();
   void compare_application_versions();
   void on_versions(const link_report& report);
@@ -170,6 +173,7 @@ class supervisor {
   bool telling_ = false;         // a fence or grant is under way
   steady_clock::time_point tell_not_before_;
   steady_clock::time_point adopt_not_before_;
+  std::optional<v1::ServerSpec> adopted_;  // what the root decided, until may_adopt()
   std::chrono::nanoseconds round_trip_{0};
   std::string published_;  // the last state published, serialized
 

@@ -88,21 +88,37 @@ void supervisor::ask_for_description() {
   });
 }
 
-// The server's specification is the root's to change; a supervisor with the new one takes this one's place.
+// Neither a step nor a new generation is at work on the copies.
+bool supervisor::may_adopt() const {
+  return machine_.owner == policy::right_owner::primary && machine_.doing == step_id::none && !committing_ &&
+         !shutting_down_ && !(copy_running_ && at_rest());
+}
+
+// The server's specification is the root's to change; on_adopted() hears of it.
 void supervisor::adopt_databases() {
-  if (!around_->adopt || !connected_ || machine_.at != phase::monitoring || machine_.doing != step_id::none ||
-      committing_ || shutting_down_ || steady_clock::now() < adopt_not_before_)
+  if (!around_->adopt || !connected_ || machine_.at != phase::monitoring || !may_adopt() || adopted_ ||
+      steady_clock::now() < adopt_not_before_)
     return;
   const found_databases found = news_.found(spec_, runner_->copies().without_copy());
   if (news_.is_new(found.left_out)) record(policy::notice::databases_left_out, found.left_out);
   if (found.empty()) return;
-  // What is under way would begin anew.
-  if (copy_running_ || verifying_ || reading_) return;
-  for (const auto& copy : runner_->copies().databases()) {
-    if (copy.phase() != v1::COPY_PHASE_STREAMING && copy.bytes_done() < copy.bytes_total()) return;
-  }
   adopt_not_before_ = steady_clock::now() + tell_again_after;
   around_->adopt(spec_.name(), found);
+}
+
+void supervisor::on_adopted(const v1::ServerSpec& spec) {
+  adopted_ = spec;
+  adopt_not_before_ = {};
+  follow_adoption();
+}
+
+// In state.db it is so already: a supervisor that begins now has it from there.
+void supervisor::follow_adoption() {
+  if (!adopted_ || !may_adopt()) return;
+  spec_ = *std::exchange(adopted_, std::nullopt);
+  worker_->post([runner = runner_, spec = spec_] { runner->adopt(spec); });
+  keep_streams();
+  publish();
 }
 
 // With one shared address, pings and dialling would reach this host itself while it holds it.

@@ -49,9 +49,12 @@ std::string in_words(const verified_database& found) {
   return text;
 }
 
-copy_caretaker::copy_caretaker(std::string server, const std::vector<std::unique_ptr<database_lane>>& lanes,
+copy_caretaker::copy_caretaker(std::string server, std::function<database_lanes()> lanes,
                                std::function<void()> on_change, caretaker_options options)
-    : server_(std::move(server)), lanes_(lanes), on_change_(std::move(on_change)), options_(options) {
+    : server_(std::move(server)),
+      lanes_(std::move(lanes)),
+      on_change_(std::move(on_change)),
+      options_(options) {
   thread_ = std::thread([this] { run(); });
 }
 
@@ -121,24 +124,24 @@ void copy_caretaker::run() {
       continue;
     }
     lock.unlock();
-    fold_what_is_due();
+    const database_lanes lanes = lanes_();
+    fold_what_is_due(lanes);
     std::uint64_t all = 0;
-    for (const auto& lane : lanes_) {
+    for (const auto& lane : lanes) {
       if (const auto copy = lane->held()) {
         const channel::sink_state state = copy->state();
         all += std::uint64_t{state.database_pages} * state.page_size;
       }
     }
-    read_on(std::max(options_.least_bytes_per_second, all / options_.whole_copy_seconds));
+    read_on(lanes, std::max(options_.least_bytes_per_second, all / options_.whole_copy_seconds));
     lock.lock();
     woken_.wait_for(lock, look_every, [&] { return stopping_ || asked_ != 0; });
   }
 }
 
-void copy_caretaker::fold_what_is_due() {
-  passes_.resize(lanes_.size());
-  for (std::size_t i = 0; i < lanes_.size(); ++i) {
-    const auto copy = lanes_[i]->held();
+void copy_caretaker::fold_what_is_due(const database_lanes& lanes) {
+  for (const auto& lane : lanes) {
+    const auto copy = lane->held();
     if (!copy) continue;
     // A copy that cannot be folded now says so in its figures, and to the stream.
     const bool quiet = copy->quiet_for() >= quiet_enough;
@@ -146,7 +149,7 @@ void copy_caretaker::fold_what_is_due() {
       if (quiet) (void)c.fold_if_due();
       return c.figures();
     });
-    bool& told = passes_[i].log_told;
+    bool& told = passes_[lane->name()].log_told;
     if (now.wal_bytes < options_.large_log) {
       told = told && now.wal_bytes > 0 && !now.fold_blocked_by.empty();
     } else if (!std::exchange(told, true)) {
@@ -154,20 +157,21 @@ void copy_caretaker::fold_what_is_due() {
            fmt::format(
                "{}: the log of the copy has {} MiB and cannot be folded: {} is in the way; it grows until "
                "that ends",
-               lanes_[i]->name(), now.wal_bytes >> 20,
+               lane->name(), now.wal_bytes >> 20,
                now.fold_blocked_by.empty() ? "something" : now.fold_blocked_by));
     }
   }
 }
 
-void copy_caretaker::read_on(std::uint64_t bytes) {
-  for (std::size_t tried = 0; bytes > 0 && tried <= lanes_.size();) {
-    if (lane_ >= lanes_.size()) lane_ = 0;
-    if (lanes_.empty()) return;
-    database_lane& lane = *lanes_[lane_];
+void copy_caretaker::read_on(const database_lanes& lanes, std::uint64_t bytes) {
+  for (std::size_t tried = 0; bytes > 0 && tried <= lanes.size();) {
+    if (lane_ >= lanes.size()) lane_ = 0;
+    if (lanes.empty()) return;
+    database_lane& lane = *lanes[lane_];
+    if (std::exchange(reading_, lane.name()) != lane.name()) next_page_ = 1;
     const auto copy = lane.held();
     const channel::sink_state state = copy ? copy->state() : channel::sink_state{};
-    pass& own = passes_[lane_];
+    pass& own = passes_[lane.name()];
     const auto now = std::chrono::steady_clock::now();
     if (next_page_ == 1 && own.begun && now < *own.begun + options_.least_between_passes) {
       ++lane_;
@@ -248,7 +252,7 @@ absl::StatusOr<std::uint64_t> copy_caretaker::scrub(database_lane& lane, std::ui
 
 void copy_caretaker::verify_all(std::uint64_t serial, const std::shared_ptr<grpc::Channel>& agent) {
   std::vector<verified_database> all;
-  for (const auto& lane : lanes_) {
+  for (const auto& lane : lanes_()) {
     verified_database found{.catalog = lane->name()};
     const auto copy = lane->held();
     channel::sink_state state = copy ? copy->state() : channel::sink_state{};

@@ -6,12 +6,13 @@
 // whole copy once a day or faster, against the hashes that the primary stands for. A page that reads back
 // otherwise is disowned, so that the next comparison with the primary brings it again, and told.
 //
-// Threads: any. The lanes outlive it.
+// Threads: any.
 
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -52,8 +53,11 @@ std::string in_words(const verified_database& found);
 
 class copy_caretaker {
  public:
-  copy_caretaker(std::string server, const std::vector<std::unique_ptr<database_lane>>& lanes,
-                 std::function<void()> on_change, caretaker_options options = {});
+  using database_lanes = std::vector<std::shared_ptr<database_lane>>;
+
+  // `lanes`: those that there are now; asked again and again, by a thread of its own.
+  copy_caretaker(std::string server, std::function<database_lanes()> lanes, std::function<void()> on_change,
+                 caretaker_options options = {});
   ~copy_caretaker();
 
   // Reads every copy again, now and as fast as the disk permits, and has the agent do the same with the
@@ -72,9 +76,9 @@ class copy_caretaker {
 
  private:
   void run();
-  void fold_what_is_due();
+  void fold_what_is_due(const database_lanes& lanes);
   // Reads on for about `bytes`.
-  void read_on(std::uint64_t bytes);
+  void read_on(const database_lanes& lanes, std::uint64_t bytes);
   absl::StatusOr<std::uint64_t> scrub(database_lane& lane, std::uint32_t first, std::uint32_t pages,
                                       std::uint64_t& different);
   void tell(std::vector<std::string>& to, const std::string& text);
@@ -84,7 +88,7 @@ class copy_caretaker {
   bool wanted(std::uint64_t serial) const;
 
   const std::string server_;
-  const std::vector<std::unique_ptr<database_lane>>& lanes_;
+  const std::function<database_lanes()> lanes_;
   const std::function<void()> on_change_;
   const caretaker_options options_;
   struct pass {
@@ -93,8 +97,9 @@ class copy_caretaker {
     bool told = false;      // and that was said
     bool log_told = false;  // that its log grows
   };
-  std::vector<pass> passes_;     // of the lanes
-  std::size_t lane_ = 0;         // where the pass is
+  std::map<std::string, pass> passes_;  // by catalog
+  std::size_t lane_ = 0;                // where the pass is, and of what; both, for lanes come and go
+  std::string reading_;
   std::uint32_t next_page_ = 1;  // of that lane
 
   mutable std::mutex mutex_;  // guards what follows

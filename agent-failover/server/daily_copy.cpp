@@ -45,18 +45,19 @@ absl::Status let_sqlite_check(const std::string& path, const std::string& catalo
 
 }  // namespace
 
-daily_copy::daily_copy(os::file_system& fs, const copy_layout& layout, const v1::ServerSpec& spec,
+daily_copy::daily_copy(os::file_system& fs, const copy_layout& layout, std::string server,
                        std::function<void()> on_change)
-    : fs_(fs), layout_(layout), spec_(spec), on_change_(std::move(on_change)) {}
+    : fs_(fs), layout_(layout), server_(std::move(server)), on_change_(std::move(on_change)) {}
 
 daily_copy::~daily_copy() {
   cancel();
   if (thread_.joinable()) thread_.join();
 }
 
-void daily_copy::begin() {
+void daily_copy::begin(const v1::ServerSpec& spec) {
   cancel();
   if (thread_.joinable()) thread_.join();
+  spec_ = spec;
   cancelled_ = false;
   begun_at_ = std::chrono::steady_clock::now();
   show({.now = phase::copying, .reason = "preparing"});
@@ -97,7 +98,7 @@ void daily_copy::run() {
   if (made.ok()) {
     show({.now = phase::ready});
   } else if (!cancelled()) {
-    log::warning(spec_.name(), "the new generation: {}", message_of(made));
+    log::warning(server_, "the new generation: {}", message_of(made));
     show({.now = phase::failed, .reason = std::string(message_of(made))});
   }
 }
@@ -107,7 +108,7 @@ absl::Status daily_copy::make() {
   for (const auto& database : spec_.databases()) {
     UNDERSTUDY_RETURN_IF_ERROR(seed(database));
     lanes_.push_back(std::make_unique<database_lane>(
-        fs_, spec_.name(), database.catalog(), fmt::format("{}/{}.db", layout_.next(), database.catalog()),
+        fs_, server_, database.catalog(), fmt::format("{}/{}.db", layout_.next(), database.catalog()),
         database.found(), [this] { changed_.notify_all(); }));
   }
   UNDERSTUDY_RETURN_IF_ERROR(bring_in_step());
@@ -219,7 +220,7 @@ absl::Status daily_copy::verify() {
   return absl::OkStatus();
 }
 
-absl::Status daily_copy::switch_over(const std::vector<std::unique_ptr<database_lane>>& live,
+absl::Status daily_copy::switch_over(const std::vector<std::shared_ptr<database_lane>>& live,
                                      const std::function<absl::Status(std::size_t, finished_image&)>& adapt) {
   if (state().now != phase::ready) return absl::FailedPreconditionError("no new generation is ready");
   thread_.join();

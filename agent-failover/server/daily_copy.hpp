@@ -48,12 +48,13 @@ struct daily_state {
 
 class daily_copy {
  public:
-  daily_copy(os::file_system& fs, const copy_layout& layout, const v1::ServerSpec& spec,
+  daily_copy(os::file_system& fs, const copy_layout& layout, std::string server,
              std::function<void()> on_change);
   // Waits for the thread, which ends within a slice.
   ~daily_copy();
 
-  void begin();
+  // Of these databases.
+  void begin(const v1::ServerSpec& spec);
   // The streams' way to the agent; null: they pause.
   void use(std::shared_ptr<grpc::Channel> channel);
   // Ends soon, also while it runs; state() is idle then. Does not wait.
@@ -63,7 +64,7 @@ class daily_copy {
   // Of `ready`: puts the new generation in the place of the copies, all or none. `live`: in the order of the
   // specification. `adapt` may change a new database before that, durably, and its image with it; it is told
   // the place in `live`.
-  absl::Status switch_over(const std::vector<std::unique_ptr<database_lane>>& live,
+  absl::Status switch_over(const std::vector<std::shared_ptr<database_lane>>& live,
                            const std::function<absl::Status(std::size_t, finished_image&)>& adapt = nullptr);
   // When the last one began: what it brings is not older.
   std::chrono::steady_clock::time_point begun_at() const { return begun_at_; }
@@ -81,10 +82,11 @@ class daily_copy {
 
   os::file_system& fs_;
   const copy_layout layout_;
-  const v1::ServerSpec spec_;
+  const std::string server_;
   const std::function<void()> on_change_;
 
   std::thread thread_;
+  v1::ServerSpec spec_;  // the thread's while there is one
   std::chrono::steady_clock::time_point begun_at_;
   std::atomic<bool> cancelled_{false};
   std::vector<std::unique_ptr<database_lane>> lanes_;  // the thread's until it has ended

@@ -8,6 +8,7 @@
 
 #include "agent-failover/replica/tree/file_tree_sink.hpp"
 #include "agent-failover/replica/tree/files_stream.hpp"
+#include "common/files/selection.hpp"
 #include "common/log/log.hpp"
 #include "common/os/file_system.hpp"
 #include "common/status/status_macros.hpp"
@@ -50,6 +51,18 @@ absl::Status file_lane::open() {
   std::lock_guard lock(mutex_);
   complete_ = complete_ || sink_->memory().in_step_until != 0;
   return absl::OkStatus();
+}
+
+void file_lane::exclude(const std::string& database) {
+  const std::string base = name_.ends_with('/') ? name_ : name_ + "/";
+  const auto matcher = files::selection_matcher::make(files::from_message(selection_));
+  const bool travelled =
+      database.starts_with(base) &&
+      !(matcher.ok() && matcher->is_database(std::string_view(database).substr(base.size())));
+  selection_.add_exclude_databases(database);
+  if (!travelled) return;
+  stop();
+  sink_.reset();
 }
 
 void file_lane::begun() {

@@ -31,6 +31,10 @@ class file_lane final : public stream_lane {
   // Who is told what was applied; null: nobody. Before open().
   void tell_changes(std::shared_ptr<files::file_feed> feed) { feed_ = std::move(feed); }
 
+  // A database of this path is protected from now on. Where nothing kept it out of the tree so far, the
+  // stream begins anew.
+  void exclude(const std::string& database);
+
   absl::Status open() override;
   absl::Status release() override;
   void close() override;
@@ -44,7 +48,7 @@ class file_lane final : public stream_lane {
   bool at_once(const absl::Status& end) const override { return absl::IsAborted(end); }
 
   os::file_system& fs_;
-  const v1::FileSelection selection_;
+  v1::FileSelection selection_;
   const std::uint32_t index_;
   const std::uint64_t limit_;  // bytes per second: this tree's part of the server's
   const copy_layout layout_;

@@ -244,7 +244,7 @@ std::vector<std::string> names_in_next(const std::string& catalog) {
 }
 
 absl::Status put_in_use(os::file_system& fs, const copy_layout& layout,
-                        const std::vector<std::unique_ptr<database_lane>>& live,
+                        const std::vector<std::shared_ptr<database_lane>>& live,
                         std::vector<finished_image> images) {
   const auto let_in = [&](absl::Status why) {
     for (const auto& lane : live) lane->let_in();

@@ -69,7 +69,7 @@ std::vector<std::string> names_in_next(const std::string& catalog);
 // order of `live`. On failure before the decision nothing has changed; afterwards complete_generation() goes
 // on. What was replaced is kept among the earlier ones.
 absl::Status put_in_use(os::file_system& fs, const copy_layout& layout,
-                        const std::vector<std::unique_ptr<database_lane>>& live,
+                        const std::vector<std::shared_ptr<database_lane>>& live,
                         std::vector<finished_image> images);
 // Whatever a crash left: exchanges what the decision says, if there is one, else leaves next/ to the next
 // attempt (drops it where generations are not made any more). Nobody else has the copies open.

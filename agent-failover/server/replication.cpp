@@ -31,17 +31,6 @@ constexpr milliseconds drain_poll{5};  // drained streams report themselves; thi
 
 namespace {
 
-std::vector<std::unique_ptr<database_lane>> database_lanes(os::file_system& fs, const copy_layout& layout,
-                                                           const v1::ServerSpec& spec,
-                                                           const std::function<void()>& on_change) {
-  std::vector<std::unique_ptr<database_lane>> lanes;
-  for (const auto& database : spec.databases()) {
-    lanes.push_back(std::make_unique<database_lane>(
-        fs, spec.name(), database.catalog(), layout.place_of(database.path()), database.found(), on_change));
-  }
-  return lanes;
-}
-
 absl::Status ended_early(const stream_lane& lane) {
   return absl::UnavailableError(
       fmt::format("the stream of {} ended before everything was sent", lane.name()));
@@ -51,25 +40,55 @@ absl::Status ended_early(const stream_lane& lane) {
 
 replication::replication(os::file_system& fs, const copy_layout& layout, const v1::ServerSpec& spec,
                          std::function<void()> on_change)
-    : databases_(database_lanes(fs, layout, spec, on_change)),
-      fs_(fs),
+    : fs_(fs),
       layout_(layout),
+      name_(spec.name()),
+      mode_(spec.mode()),
+      daily_at_(spec.daily()),
+      on_change_(std::move(on_change)),
       spec_(spec),
-      daily_(fs, layout, spec, on_change),
-      caretaker_(spec_.name(), databases_, on_change) {
+      daily_(fs, layout, name_, on_change_),
+      caretaker_(
+          name_, [this] { return database_lanes_now(); }, on_change_) {
   for (int i = 0; i < spec_.files_size(); ++i) {
     files_.push_back(
-        std::make_unique<file_lane>(fs_, spec_, static_cast<std::uint32_t>(i), layout_, on_change));
+        std::make_shared<file_lane>(fs_, spec_, static_cast<std::uint32_t>(i), layout_, on_change_));
   }
-  for (int i = 0; spec_.mode() == v1::REPLICATION_MODE_CONFIGURATION && i < spec_.databases_size(); ++i) {
-    const auto& named = spec_.databases(i).configuration_tables();
-    if (named.empty()) continue;
-    tables_.push_back(std::make_unique<tables_lane>(spec_.name(), *databases_[static_cast<std::size_t>(i)],
-                                                    std::vector<std::string>(named.begin(), named.end()),
-                                                    on_change));
+  const std::lock_guard lock(changing_);
+  for (const auto& database : spec_.databases()) {
+    databases_.push_back(lane_for(database));
+    add_tables(database, databases_.back(), tables_);
   }
-  for (auto& lane : databases_) all_.push_back(lane.get());
-  for (auto& lane : files_) all_.push_back(lane.get());
+}
+
+std::shared_ptr<database_lane> replication::lane_for(const v1::DatabaseSpec& database) const {
+  return std::make_shared<database_lane>(fs_, name_, database.catalog(), layout_.place_of(database.path()),
+                                         database.found(), on_change_);
+}
+
+void replication::add_tables(const v1::DatabaseSpec& database, const std::shared_ptr<database_lane>& copy,
+                             tables_lanes& to) const {
+  const auto& named = database.configuration_tables();
+  if (mode_ != v1::REPLICATION_MODE_CONFIGURATION || named.empty()) return;
+  to.push_back(std::make_shared<tables_lane>(
+      name_, copy, std::vector<std::string>(named.begin(), named.end()), on_change_));
+}
+
+replication::database_lanes replication::database_lanes_now() const {
+  const std::lock_guard lock(changing_);
+  return databases_;
+}
+
+replication::tables_lanes replication::tables_lanes_now() const {
+  const std::lock_guard lock(changing_);
+  return tables_;
+}
+
+std::vector<std::shared_ptr<stream_lane>> replication::all() const {
+  std::vector<std::shared_ptr<stream_lane>> lanes;
+  for (auto& lane : database_lanes_now()) lanes.push_back(std::move(lane));
+  for (const auto& lane : files_) lanes.push_back(lane);
+  return lanes;
 }
 
 replication::~replication() {
@@ -93,7 +112,49 @@ absl::Status replication::open() {
     // Each database is whole all the same, in its old generation or its new one.
     log::error(spec_.name(), "a new generation cannot take the copy's place: {}", message_of(completed));
   }
-  for (stream_lane* lane : all_) UNDERSTUDY_RETURN_IF_ERROR(lane->open());
+  for (const auto& lane : all()) UNDERSTUDY_RETURN_IF_ERROR(lane->open());
+  return absl::OkStatus();
+}
+
+absl::Status replication::adopt(const v1::ServerSpec& spec, history::keeper* keeper) {
+  daily_.cancel();  // one that has ended: it was of the former databases
+  database_lanes databases;
+  tables_lanes tables;
+  database_lanes added;
+  for (const auto& database : spec.databases()) {
+    const auto present = std::find_if(databases_.begin(), databases_.end(),
+                                      [&](const auto& lane) { return lane->name() == database.catalog(); });
+    if (present != databases_.end()) {
+      databases.push_back(*present);
+      for (const auto& lane : tables_) {
+        if (&lane->copy() == present->get()) tables.push_back(lane);
+      }
+      continue;
+    }
+    const auto& lane = added.emplace_back(lane_for(database));
+    if (keeper != nullptr) lane->keep_history(keeper->history_of(lane->name()));
+    databases.push_back(lane);
+    add_tables(database, lane, tables);
+    for (const auto& files : files_) files->exclude(database.path());
+  }
+  const v1::ServerSpec former = std::exchange(spec_, spec);
+  {
+    const std::lock_guard lock(changing_);
+    databases.swap(databases_);
+    tables.swap(tables_);
+  }
+  // Now the former ones. A tables' lane ends before that of its database.
+  for (const auto& lane : tables) {
+    if (std::find(tables_.begin(), tables_.end(), lane) == tables_.end()) lane->close();
+  }
+  for (std::size_t i = 0; i < databases.size(); ++i) {
+    if (std::find(databases_.begin(), databases_.end(), databases[i]) != databases_.end()) continue;
+    databases[i]->close();
+    layout_.remove_unfinished(former.databases(static_cast<int>(i)));
+  }
+  UNDERSTUDY_RETURN_IF_ERROR(layout_.prepare(fs_, spec_));
+  for (const auto& lane : added) UNDERSTUDY_RETURN_IF_ERROR(lane->open());
+  on_change_();
   return absl::OkStatus();
 }
 
@@ -107,7 +168,7 @@ void replication::keep(const std::shared_ptr<grpc::Channel>& channel, streams_wa
     return;
   }
   daily_.use(channel);
-  if (daily.now == daily_state::phase::idle) daily_.begin();
+  if (daily.now == daily_state::phase::idle) daily_.begin(spec_);
   if (daily.now != daily_state::phase::ready) return;
   const absl::Status switched = switch_over();
   if (switched.ok()) return;
@@ -141,13 +202,13 @@ absl::Status replication::switch_over() {
 
 // Databases that are fed once a day, but for the tables named.
 bool replication::at_rest() const {
-  return spec_.mode() == v1::REPLICATION_MODE_WARM || spec_.mode() == v1::REPLICATION_MODE_CONFIGURATION;
+  return mode_ == v1::REPLICATION_MODE_WARM || mode_ == v1::REPLICATION_MODE_CONFIGURATION;
 }
 
 void replication::stop() {
   daily_.cancel();
   for (auto& lane : tables_) lane->stop();
-  for (stream_lane* lane : all_) lane->stop();
+  for (const auto& lane : all()) lane->stop();
 }
 
 absl::Status replication::catch_up(const std::shared_ptr<grpc::Channel>& channel, milliseconds timeout,
@@ -274,7 +335,7 @@ absl::Status replication::take_back() {
 
 absl::StatusOr<std::string> replication::set_copy_aside() {
   for (auto& lane : tables_) lane->close();
-  for (stream_lane* lane : all_) lane->close();
+  for (const auto& lane : all()) lane->close();
   const std::string directory =
       fmt::format("{}/{}", layout_.set_aside(), generation_stamp(system_clock::now()));
   UNDERSTUDY_RETURN_IF_ERROR(os::make_directories(fs_, directory));
@@ -332,11 +393,12 @@ std::vector<v1::CopyStatus> replication::databases() const {
   std::vector<v1::CopyStatus> all;
   const daily_state daily = daily_.state();
   const bool copying = daily.now == daily_state::phase::copying || daily.now == daily_state::phase::verifying;
-  for (const auto& lane : databases_) {
+  const tables_lanes all_tables = tables_lanes_now();
+  for (const auto& lane : database_lanes_now()) {
     v1::CopyStatus status = lane->status();
-    const auto named = std::find_if(tables_.begin(), tables_.end(),
+    const auto named = std::find_if(all_tables.begin(), all_tables.end(),
                                     [&](const auto& tables) { return &tables->copy() == lane.get(); });
-    if (named != tables_.end() && lane->complete() && !lane->running() && !copying) {
+    if (named != all_tables.end() && lane->complete() && !lane->running() && !copying) {
       status = (*named)->status();
     } else if (at_rest() && !lane->running()) {
       status.clear_behind();
@@ -348,7 +410,7 @@ std::vector<v1::CopyStatus> replication::databases() const {
         status.set_bytes_total(daily.bytes_total);
       } else if (lane->complete()) {
         status.set_phase(v1::COPY_PHASE_STOPPED);
-        status.set_reason(spec_.daily().empty() ? "copied by hand" : "copied daily at " + spec_.daily());
+        status.set_reason(daily_at_.empty() ? "copied by hand" : "copied daily at " + daily_at_);
       }
     }
     all.push_back(std::move(status));
@@ -364,21 +426,22 @@ std::vector<v1::CopyStatus> replication::files() const {
 
 bool replication::complete() const {
   const auto whole = [](const auto& lane) { return lane->complete(); };
+  const database_lanes databases = database_lanes_now();
   return std::all_of(files_.begin(), files_.end(), whole) &&
-         std::all_of(databases_.begin(), databases_.end(),
+         std::all_of(databases.begin(), databases.end(),
                      [&](const auto& lane) { return lane->may_be_missing() || whole(lane); });
 }
 
 std::set<std::string> replication::without_copy() const {
   std::set<std::string> names;
-  for (const auto& lane : databases_) {
+  for (const auto& lane : database_lanes_now()) {
     if (!lane->complete()) names.insert(lane->name());
   }
   return names;
 }
 
 std::string replication::out_of_space() const {
-  for (const stream_lane* lane : all_) {
+  for (const auto& lane : all()) {
     const absl::Status end = lane->last_end();
     if (!lane->running() && absl::IsResourceExhausted(end))
       return fmt::format("{}: {}", lane->name(), message_of(end));
@@ -388,8 +451,8 @@ std::string replication::out_of_space() const {
 
 system_clock::time_point replication::last_durable_commit() const {
   std::chrono::system_clock::time_point last;
-  for (const auto& lane : databases_) last = std::max(last, lane->last_durable_commit());
-  for (const auto& lane : tables_) last = std::max(last, lane->last_durable_commit());
+  for (const auto& lane : database_lanes_now()) last = std::max(last, lane->last_durable_commit());
+  for (const auto& lane : tables_lanes_now()) last = std::max(last, lane->last_durable_commit());
   return last;
 }
 

@@ -3,13 +3,14 @@
 // The copies of one server and the streams that keep them in step.
 //
 // Threads: all functions but the snapshots are for one thread at a time (the server's worker) and may block
-// for as long as a disk needs. Snapshots: any thread. `on_change` comes on stream threads and must only post
-// onwards.
+// for as long as a disk needs. Snapshots (const): any thread. `on_change` comes on stream threads and must
+// only post onwards.
 
 #include <atomic>
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <set>
 #include <string>
@@ -67,6 +68,10 @@ class replication {
   // there.
   absl::Status open();
 
+  // `spec` is this server's with other databases that its agent found: streams begin for what was added, and
+  // end for what is no longer there; all others go on. No new generation is under way.
+  absl::Status adopt(const v1::ServerSpec& spec, history::keeper* keeper);
+
   // Starts what is wanted and not running, with back-off after a failure; stops what is not wanted. A new
   // generation that is ready takes the copies' place here, and is made once: until it is no longer wanted.
   void keep(const std::shared_ptr<grpc::Channel>& channel, streams_wanted wanted);
@@ -119,18 +124,32 @@ class replication {
   std::chrono::system_clock::time_point last_durable_commit() const;
 
  private:
+  using database_lanes = std::vector<std::shared_ptr<database_lane>>;
+  using tables_lanes = std::vector<std::shared_ptr<tables_lane>>;
+
   absl::Status read_daily_done();
   bool at_rest() const;
   absl::Status switch_over();
   void hand_over_tables();
+  std::shared_ptr<database_lane> lane_for(const v1::DatabaseSpec& database) const;
+  void add_tables(const v1::DatabaseSpec& database, const std::shared_ptr<database_lane>& copy,
+                  tables_lanes& to) const;
+  // As they are now: adopt() puts others in their place.
+  database_lanes database_lanes_now() const;
+  tables_lanes tables_lanes_now() const;
+  std::vector<std::shared_ptr<stream_lane>> all() const;  // of databases and files, in this order
 
-  std::vector<std::unique_ptr<database_lane>> databases_;
-  std::vector<std::unique_ptr<file_lane>> files_;
-  std::vector<std::unique_ptr<tables_lane>> tables_;  // of mode `configuration`, where tables are named
-  std::vector<stream_lane*> all_;                     // of databases and files, in this order
   os::file_system& fs_;
   const copy_layout layout_;
-  const v1::ServerSpec spec_;
+  const std::string name_;
+  const v1::ReplicationMode mode_;
+  const std::string daily_at_;
+  const std::function<void()> on_change_;
+  v1::ServerSpec spec_;          // the worker's
+  mutable std::mutex changing_;  // guards what stands in the next two, which the worker alone changes
+  database_lanes databases_;     // in the order of spec_
+  tables_lanes tables_;          // of mode `configuration`, where tables are named
+  std::vector<std::shared_ptr<file_lane>> files_;
   std::atomic<std::int64_t> daily_done_ms_{0};  // Unix; 0: not read yet
   daily_copy daily_;
   copy_caretaker caretaker_;  // ends before the lanes do

@@ -57,12 +57,25 @@ std::vector<application_definition> stand_in_definitions(const v1::ServerSpec& s
 
 stand_in::stand_in(const v1::ServerSpec& spec, const copy_layout& layout, std::string application_dir,
                    std::function<void()> on_change)
-    : spec_(spec),
+    : server_(spec.name()),
       layout_(layout),
       application_dir_(std::move(application_dir)),
-      on_change_(std::move(on_change)) {}
+      on_change_(std::move(on_change)),
+      spec_(spec) {}
 
 stand_in::~stand_in() = default;
+
+absl::Status stand_in::adopt(const v1::ServerSpec& spec) {
+  std::shared_ptr<application::application_set> former;
+  {
+    const std::lock_guard one_at_a_time(opening_);
+    spec_ = spec;
+    const std::lock_guard lock(mutex_);
+    former = std::exchange(set_, nullptr);
+  }
+  former.reset();
+  return open();
+}
 
 absl::Status stand_in::open() {
   const std::lock_guard one_at_a_time(opening_);
@@ -71,7 +84,7 @@ absl::Status stand_in::open() {
       std::shared_ptr<application::application_set> opened,
       application::application_set::open(stand_in_definitions(spec_, layout_, application_dir_),
                                          {.state_directory = layout_.run(),
-                                          .subject = spec_.name(),
+                                          .subject = server_,
                                           .on_change = [this](const auto&) { on_change_(); }}));
   std::lock_guard lock(mutex_);
   set_ = std::move(opened);

@@ -34,6 +34,8 @@ class stand_in {
            std::function<void()> on_change);
   ~stand_in();
 
+  // `spec` is this server's with other databases. Nothing runs.
+  absl::Status adopt(const v1::ServerSpec& spec);
   // Finds again what an earlier life of the daemon started. Idempotent.
   absl::Status open();
   // Answers when each application has been executed and its check succeeded.
@@ -50,13 +52,14 @@ class stand_in {
   absl::StatusOr<std::string> version(const std::string& application);
 
  private:
-  const v1::ServerSpec spec_;
+  const std::string server_;
   const copy_layout layout_;
   const std::string application_dir_;
   const std::function<void()> on_change_;
   std::shared_ptr<application::application_set> set() const;
 
   std::mutex opening_;
+  v1::ServerSpec spec_;  // under opening_
   mutable std::mutex mutex_;
   std::shared_ptr<application::application_set> set_;
 };

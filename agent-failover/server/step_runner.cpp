@@ -91,6 +91,7 @@ step_runner::step_runner(parts given, const v1::ServerSpec& spec, const v1::Sett
 
 void step_runner::keep_history(const v1::Settings& settings) {
   if (parts_.past == nullptr) return;
+  settings_ = settings;
   const auto keeper = parts_.past->keep(spec_, settings);
   copies_.keep_history(keeper.get());
   if (!keeper) parts_.past->drop(spec_);
@@ -98,6 +99,17 @@ void step_runner::keep_history(const v1::Settings& settings) {
 
 absl::Status step_runner::open() {
   return copies_.open();
+}
+
+void step_runner::adopt(const v1::ServerSpec& spec) {
+  spec_ = spec;
+  const auto keeper = parts_.past != nullptr ? parts_.past->keep(spec_, settings_) : nullptr;
+  if (absl::Status adopted = copies_.adopt(spec_, keeper.get()); !adopted.ok()) {
+    log::error(spec_.name(), "a database that its agent found has no place here: {}", message_of(adopted));
+  }
+  if (absl::Status opened = stand_in_.adopt(spec_); !opened.ok()) {
+    log::error(spec_.name(), "the stand-in's processes cannot be found again: {}", message_of(opened));
+  }
 }
 
 step_outcome step_runner::run(const step_context& context) {

@@ -76,6 +76,9 @@ class step_runner {
   void keep_history(const v1::Settings& settings);
 
   absl::Status open();
+  // `spec` is this server's with other databases that its agent found. Between steps, while the primary has
+  // the right, and no new generation is under way.
+  void adopt(const v1::ServerSpec& spec);
   step_outcome run(const step_context& context);
   // Steps up to this serial are to end soon, whether they run already or still wait for the worker; from any
   // thread.
@@ -124,7 +127,8 @@ class step_runner {
   v1::HoldLeaseRequest fence_request(const step_context& context) const;
 
   const parts parts_;
-  const v1::ServerSpec spec_;
+  v1::ServerSpec spec_;
+  v1::Settings settings_;  // as keep_history() heard of them last
   const callbacks on_;
   const copy_layout layout_;
   replication copies_;

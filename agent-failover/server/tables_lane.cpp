@@ -46,10 +46,10 @@ class file_image final : public rows::page_source {
 
 }  // namespace
 
-tables_lane::tables_lane(std::string server, database_lane& copy, std::vector<std::string> tables,
-                         std::function<void()> on_change)
-    : stream_lane(std::move(server), copy.name(), std::move(on_change)),
-      copy_(copy),
+tables_lane::tables_lane(std::string server, std::shared_ptr<database_lane> copy,
+                         std::vector<std::string> tables, std::function<void()> on_change)
+    : stream_lane(std::move(server), copy->name(), std::move(on_change)),
+      copy_(std::move(copy)),
       tables_(std::move(tables)) {}
 
 tables_lane::~tables_lane() {
@@ -69,8 +69,8 @@ void tables_lane::forget() {
 }
 
 absl::Status tables_lane::ready() {
-  UNDERSTUDY_RETURN_IF_ERROR(copy_.take_back());
-  auto copy = copy_.held();
+  UNDERSTUDY_RETURN_IF_ERROR(copy_->take_back());
+  auto copy = copy_->held();
   if (!copy || !copy->state().exists)
     return absl::FailedPreconditionError(fmt::format("there is no copy of {} yet", name_));
   if (sink_ && fed_ == copy) return absl::OkStatus();
@@ -122,11 +122,11 @@ absl::Status tables_lane::merge_into(os::directory& next, const std::string& fil
                                      std::chrono::steady_clock::time_point begun) {
   if (std::max(acknowledged_at_, sink_ ? sink_->durable_at() : acknowledged_at_) < begun)
     return absl::OkStatus();
-  UNDERSTUDY_RETURN_IF_ERROR(copy_.take_back());
+  UNDERSTUDY_RETURN_IF_ERROR(copy_->take_back());
   UNDERSTUDY_ASSIGN_OR_RETURN(const auto opened, next.open(file, os::open_mode::read_write));
   file_image present(*opened, image);
   UNDERSTUDY_ASSIGN_OR_RETURN(const tables::merged_image merged,
-                              copy_.held()->with([&](replica::database_copy& copy) {
+                              copy_->held()->with([&](replica::database_copy& copy) {
                                 tables::copy_image acknowledged(copy);
                                 return tables::merge_tables(present, acknowledged, tables_);
                               }));

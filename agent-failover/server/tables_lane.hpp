@@ -21,8 +21,8 @@ namespace understudy::server {
 
 class tables_lane final : public stream_lane {
  public:
-  // `copy`: the lane of the database; it outlives this one, and its own stream does not run meanwhile.
-  tables_lane(std::string server, database_lane& copy, std::vector<std::string> tables,
+  // `copy`: the lane of the database; its own stream does not run meanwhile.
+  tables_lane(std::string server, std::shared_ptr<database_lane> copy, std::vector<std::string> tables,
               std::function<void()> on_change);
   ~tables_lane() override;
 
@@ -43,7 +43,7 @@ class tables_lane final : public stream_lane {
   void copy_changed();
 
   std::chrono::system_clock::time_point last_durable_commit() const;
-  const database_lane& copy() const { return copy_; }
+  const database_lane& copy() const { return *copy_; }
 
  private:
   absl::Status ready() override;
@@ -51,7 +51,7 @@ class tables_lane final : public stream_lane {
   void begun() override;
   void forget();
 
-  database_lane& copy_;
+  const std::shared_ptr<database_lane> copy_;
   const std::vector<std::string> tables_;
   std::shared_ptr<replica::guarded_copy> fed_;             // by sink_
   std::shared_ptr<tables::table_sink> sink_;               // the stream's while it runs

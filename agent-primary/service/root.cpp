@@ -5,6 +5,8 @@
 #include <caf/typed_event_based_actor.hpp>
 
 #include <algorithm>
+#include <set>
+#include <utility>
 
 #include "agent-primary/service/application_keeper.hpp"
 #include "agent-primary/service/database_watcher.hpp"
@@ -26,23 +28,34 @@ void spawn_keepers(self_pointer self) {
   state.children.keepers_ready(state.applications, state.lease);
 }
 
-void spawn_watchers(self_pointer self) {
-  for (const auto& [catalog, source] : self->state.children.databases) {
-    self->state.watchers.push_back(self->spawn<caf::linked>(database_watcher, catalog, source));
+// What is watched already goes on.
+void watch(self_pointer self, const std::vector<watched_database>& databases) {
+  auto& watchers = self->state.watchers;
+  const std::set<watched_database> wanted(databases.begin(), databases.end());
+  for (auto one = watchers.begin(); one != watchers.end();) {
+    if (wanted.contains(one->first)) {
+      ++one;
+      continue;
+    }
+    self->unlink_from(one->second);
+    caf::anon_send_exit(one->second, caf::exit_reason::kill);
+    one = watchers.erase(one);
+  }
+  for (const watched_database& database : wanted) {
+    if (watchers.contains(database)) continue;
+    watchers.emplace(database, self->spawn<caf::linked>(database_watcher, database.first, database.second));
   }
 }
 
 bool is_watcher(const root_state& state, const caf::actor_addr& who) {
-  return std::any_of(
-      state.watchers.begin(), state.watchers.end(),
-      [&](const database_watcher_actor& watcher) { return watcher && who == watcher.address(); });
+  return std::any_of(state.watchers.begin(), state.watchers.end(),
+                     [&](const auto& watcher) { return who == watcher.second.address(); });
 }
 
 void child_died(self_pointer self, const caf::actor_addr& who, const caf::error& reason) {
   root_state& state = self->state;
   if (is_watcher(state, who)) {
-    std::erase_if(state.watchers,
-                  [&](const database_watcher_actor& watcher) { return who == watcher.address(); });
+    std::erase_if(state.watchers, [&](const auto& watcher) { return who == watcher.second.address(); });
     log::error("", "a database watcher ended: {}", actors::text_of(reason));
     return;
   }
@@ -74,7 +87,7 @@ root_actor::behavior_type agent_root(self_pointer self, root_children children) 
       },
       [self](const caf::actor_addr& who, const caf::error& reason) { child_died(self, who, reason); });
   spawn_keepers(self);
-  spawn_watchers(self);
+  watch(self, std::exchange(self->state.children.databases, {}));
   if (const auto interval = rpc::service_notice::alive_interval(); interval.count() > 0) {
     self->delayed_send(self, interval, atom::look_v);
   }
@@ -83,15 +96,7 @@ root_actor::behavior_type agent_root(self_pointer self, root_children children) 
         rpc::service_notice::alive();
         self->delayed_send(self, rpc::service_notice::alive_interval(), atom::look_v);
       },
-      [self](atom::change_atom, const std::vector<watched_database>& databases) {
-        for (const database_watcher_actor& watcher : self->state.watchers) {
-          self->unlink_from(watcher);
-          caf::anon_send_exit(watcher, caf::exit_reason::kill);
-        }
-        self->state.watchers.clear();
-        self->state.children.databases = databases;
-        spawn_watchers(self);
-      },
+      [self](atom::change_atom, const std::vector<watched_database>& databases) { watch(self, databases); },
   };
 }
 

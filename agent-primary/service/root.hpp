@@ -1,6 +1,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <utility>
@@ -39,7 +40,7 @@ struct root_state {
   root_children children;
   application_keeper_actor applications;
   lease_keeper_actor lease;
-  std::vector<database_watcher_actor> watchers;
+  std::map<watched_database, database_watcher_actor> watchers;
   // Five deaths in a minute are not bad luck.
   actors::restart_budget budget{5, std::chrono::minutes{1}, std::chrono::milliseconds{0},
                                 std::chrono::milliseconds{0}};

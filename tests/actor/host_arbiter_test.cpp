@@ -25,6 +25,7 @@ supervisor_actor::behavior_type listener(supervisor_actor::pointer, std::shared_
       [](atom::changed_atom) {},
       [](atom::second_atom) {},
       [](atom::settings_atom, const v1::Settings&) {},
+      [](atom::adopted_atom, const v1::ServerSpec&) {},
       [](atom::own_address_atom, bool) {},
       [](atom::shutdown_atom) {},
   };

@@ -33,7 +33,7 @@ class caretaker : public testing::Test {
  protected:
   void SetUp() override {
     lanes_.push_back(
-        std::make_unique<database_lane>(os::posix_file_system(), "p1", "one", path(), false, [] {}));
+        std::make_shared<database_lane>(os::posix_file_system(), "p1", "one", path(), false, [] {}));
     ASSERT_TRUE(lane().open().ok());
     bring(0);
     apply_to(20);
@@ -65,7 +65,7 @@ class caretaker : public testing::Test {
 
   const test::temporary_directory place_{test::where::disk};
   const test::history h_ = test::make_history({.transactions = 40});
-  std::vector<std::unique_ptr<database_lane>> lanes_;
+  std::vector<std::shared_ptr<database_lane>> lanes_;
   std::size_t state_ = 0;
 };
 
@@ -73,7 +73,8 @@ TEST_F(caretaker, tells_once_what_cannot_be_read_and_tries_again) {
   // A log that cannot be opened, as on a disk that fails.
   std::filesystem::rename(path() + "-wal", path() + "-kept");
   std::filesystem::create_symlink("nowhere", path() + "-wal");
-  copy_caretaker takes_care("p1", lanes_, [] {}, {.least_between_passes = seconds(0)});
+  copy_caretaker takes_care(
+      "p1", [this] { return lanes_; }, [] {}, {.least_between_passes = seconds(0)});
   std::vector<std::string> told;
   const auto look = [&] {
     for (auto& text : takes_care.take_divergences()) told.push_back(std::move(text));
@@ -100,7 +101,8 @@ TEST_F(caretaker, tells_who_keeps_a_log_from_being_folded) {
             SQLITE_OK);
   apply_to(30);
   ASSERT_TRUE(lane().held()->with([](replica::database_copy& copy) { return copy.fold(); }).ok());
-  copy_caretaker takes_care("p1", lanes_, [] {}, {.large_log = 4096});
+  copy_caretaker takes_care(
+      "p1", [this] { return lanes_; }, [] {}, {.large_log = 4096});
   std::vector<std::string> told;
   ASSERT_TRUE(test::wait_until(
       [&] {
@@ -114,7 +116,8 @@ TEST_F(caretaker, tells_who_keeps_a_log_from_being_folded) {
 }
 
 TEST_F(caretaker, is_served_on_a_busy_disk) {
-  copy_caretaker takes_care("p1", lanes_, [] {});
+  copy_caretaker takes_care(
+      "p1", [this] { return lanes_; }, [] {});
   int io_class = -1;
   ASSERT_TRUE(test::wait_until(
       [&] {

@@ -71,11 +71,11 @@ struct site {
   os::file_system& fs;
   v1::ServerSpec spec;
   copy_layout layout;
-  std::vector<std::unique_ptr<database_lane>> live{};
+  std::vector<std::shared_ptr<database_lane>> live{};
 
   site(os::file_system& f, const std::string& place) : fs(f), spec(spec_of(place)), layout("/unused", spec) {
     for (const auto& database : spec.databases())
-      live.push_back(std::make_unique<database_lane>(fs, "p1", database.catalog(),
+      live.push_back(std::make_shared<database_lane>(fs, "p1", database.catalog(),
                                                      layout.place_of(database.path()), false, [] {}));
   }
   absl::Status open() {

@@ -57,6 +57,45 @@ TEST_F(system_found, is_protected_by_itself_and_never_travels_as_a_file) {
   EXPECT_FALSE(copy_has_document("three.db"));
 }
 
+// Whatever was protected before goes on: neither its streams nor the supervisor begin anew.
+TEST_F(system_found, does_not_interrupt_what_is_protected_already) {
+  protect({}, true, {.agent_more = pattern_});
+  ASSERT_TRUE(site->wait_in_step());
+  const auto said = [&](const std::string& text) {
+    const std::string log = site->host_daemon().log();
+    int times = 0;
+    for (auto at = log.find(text); at != std::string::npos; at = log.find(text, at + 1)) ++times;
+    return times;
+  };
+  const std::vector<std::string> begins{"counter is in step", files_ + " is in step",
+                                        "the agent is connected"};
+  for (const auto& text : begins) ASSERT_EQ(said(text), 1) << text;
+  commit_client& client = client_at(site->service_address());
+  constexpr int databases = 20;
+  double longest_ms = 0;
+  for (int i = 0; i < databases; ++i) {
+    const auto begun = std::chrono::steady_clock::now();
+    make("many" + std::to_string(i) + ".db");
+    ASSERT_TRUE(in_step("tenant-many" + std::to_string(i))) << i;
+    longest_ms =
+        std::max(longest_ms,
+                 std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begun).count());
+  }
+  EXPECT_EQ(said("taken in, for its agent has found it"), databases);
+  std::printf("each of %d databases in step after %.0f ms at most, beside %zu commits\n", databases,
+              longest_ms, client.confirmed_count());
+  for (const auto& text : begins) EXPECT_EQ(said(text), 1) << text;
+  EXPECT_EQ(said("tenant-many0 is in step"), 1);
+
+  // The stand-in has what came in this way.
+  client.stop();
+  site->must({"failover", "primary", "--yes"});
+  ASSERT_TRUE(serves(site->service_address()));
+  EXPECT_EQ(missing(client.confirmed(), ids_of_copy()), std::vector<std::string>{});
+  for (const char* name : {"many0.db", "many19.db"})
+    EXPECT_EQ(query(site->copy_of(files_ + "/" + name), "SELECT x FROM t"), std::vector<std::string>{"1"});
+}
+
 // Made while the host's daemon is away: found when it is back.
 TEST_F(system_found, is_protected_when_the_host_comes_back) {
   protect({}, true, {.agent_more = pattern_});
