@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <memory>
 
 #include "agent-failover/actors/actors.hpp"
@@ -12,6 +13,9 @@ class board;
 }
 
 namespace understudy::actors {
+
+// For an answer of the journal: a disk that takes longer is broken.
+inline constexpr std::chrono::seconds journal_timeout{30};
 
 // Spawned detached, for each commit waits for the disk. Publishes the events that became durable.
 journal_actor spawn_journal(caf::actor_system& system, std::shared_ptr<store::state_store> store,

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "agent-failover/actors/command_events.hpp"
+#include "agent-failover/actors/journal.hpp"
 #include "agent-failover/actors/supervisor.hpp"
 #include "agent-failover/api/board.hpp"
 #include "agent-failover/link/local_address.hpp"
@@ -31,7 +32,6 @@ using std::chrono::seconds;
 using std::chrono::steady_clock;
 using std::chrono::system_clock;
 
-constexpr milliseconds commit_timeout{30'000};  // a disk that takes longer is broken
 constexpr seconds conflict_again_after{10};
 constexpr seconds retry_after{10};    // schedule_retry: a blocked takeover looks again
 constexpr seconds settle_after{300};  // a server handed back by itself is flapping when it fails again sooner
@@ -417,7 +417,7 @@ v1::Event supervisor::make_event(const policy::action& action, const pending& on
 }
 
 void supervisor::make_durable(changes_ptr changes, policy::result result, pending one) {
-  self_->request(around_->journal, commit_timeout, atom::commit_v, changes)
+  self_->request(around_->journal, journal_timeout, atom::commit_v, changes)
       .then(
           [this, result, one](const changes_ptr&) mutable {
             committing_ = false;

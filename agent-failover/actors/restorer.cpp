@@ -15,6 +15,7 @@
 #include "common/files/tree_path.hpp"
 #include "common/log/log.hpp"
 #include "common/os/file_system.hpp"
+#include "common/os/spare_space.hpp"
 #include "common/rpc/rpc_status.hpp"
 #include "common/status/status_macros.hpp"
 #include "common/status/status_text.hpp"
@@ -22,10 +23,7 @@
 namespace understudy::actors {
 namespace {
 
-constexpr std::uint64_t most_spare = 1ull
-                                     << 30;  // bytes that stay free on the disk, for copies may be on it,
-constexpr std::uint64_t spare_share = 20;    // or a twentieth of it, where that is less
-constexpr std::size_t most_at_once = 4;      // restores: they share the disk with the copies
+constexpr std::size_t most_at_once = 4;  // restores: they share the disk with the copies
 
 // Which state it is, so that an operator sees whether it is the one before the mistake.
 std::string in_words(const history::moment& m) {
@@ -49,7 +47,7 @@ absl::Status no_history(const std::string& server, const std::string& catalog, c
 absl::Status check_space(const std::string& directory, std::uint64_t bytes) {
   boost::system::error_code error;
   const auto space = boost::filesystem::space(directory, error);
-  const std::uint64_t spare = std::min<std::uint64_t>(most_spare, space.capacity / spare_share);
+  const std::uint64_t spare = os::spare_space(space.capacity);
   if (error || space.available >= bytes + spare) return absl::OkStatus();
   return absl::ResourceExhaustedError(
       fmt::format("{} has {} bytes free: {} are needed, and {} stay free for what else is on that disk",

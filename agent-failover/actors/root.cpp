@@ -39,17 +39,34 @@ namespace {
 
 using google::protobuf::util::TimeUtil;
 
-constexpr std::chrono::seconds decision_timeout{35};      // a commit may take 30 s on a bad disk
+constexpr auto decision_timeout = journal_timeout + std::chrono::seconds(5);
 constexpr std::chrono::seconds application_timeout{120};  // applications stop and start in their own time
 constexpr std::chrono::seconds end_timeout{90};           // a supervisor ends after its running step
 constexpr int exit_software = 70;                         // sysexits.h EX_SOFTWARE
 constexpr std::uint32_t kept_log = 5000;                  // lines brought back after a restart
+constexpr std::uint32_t shown_intents = 60;               // a takeover and a failback, two for each step
 
 std::string read_boot_id(const std::string& file) {
   std::ifstream in(file);
   std::string id;
   std::getline(in, id);
   return id;
+}
+
+// Two rows make a step; of one that a restart interrupted there is no second.
+void add_steps(const std::vector<store::intent_row>& intents, v1::ExplainResponse& response) {
+  for (const auto& intent : intents) {
+    auto* last = response.steps_size() > 0 ? response.mutable_steps(response.steps_size() - 1) : nullptr;
+    if (intent.ended && last != nullptr && last->step() == intent.step && !last->has_ended_at()) {
+      *last->mutable_ended_at() = rpc::to_timestamp(intent.at);
+      last->set_outcome(intent.outcome);
+    } else if (!intent.ended) {
+      auto* step = response.add_steps();
+      step->set_step(intent.step);
+      step->set_epoch(intent.epoch);
+      *step->mutable_began_at() = rpc::to_timestamp(intent.at);
+    }
+  }
 }
 
 v1::EventSeverity severity_of(log::level level) {
@@ -471,9 +488,11 @@ absl::Status root::update_settings(const v1::Settings& settings) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::vector<v1::Event>> root::events(const std::string& server, std::uint64_t after,
+absl::StatusOr<std::vector<v1::Event>> root::events(const v1::ListEventsRequest& request,
                                                     std::uint32_t limit) {
-  return store_->events(server, after, limit);
+  using which = store::state_store::which;
+  return store_->events(request.server(), request.after(), limit,
+                        request.oldest_first() ? which::oldest : which::newest);
 }
 
 absl::Status root::explain(const std::string& server, v1::ExplainResponse& response) {
@@ -481,6 +500,8 @@ absl::Status root::explain(const std::string& server, v1::ExplainResponse& respo
   std::string since;
   if (auto state = board_.server(server)) since = TimeUtil::ToString(state->since());
   response.set_text(policy::explain(machine, since).text());
+  UNDERSTUDY_ASSIGN_OR_RETURN(const auto intents, store_->intents(server, shown_intents));
+  add_steps(intents, response);
   for (const auto& transition : policy::transitions_from(machine)) {
     auto* added = response.add_transitions();
     added->set_event(transition.event);

@@ -49,7 +49,7 @@ class root final : public api::control {
   std::vector<v1::ServerSpec> servers() const override;
   v1::Settings settings() const override;
   absl::Status update_settings(const v1::Settings& settings) override;
-  absl::StatusOr<std::vector<v1::Event>> events(const std::string& server, std::uint64_t after,
+  absl::StatusOr<std::vector<v1::Event>> events(const v1::ListEventsRequest& request,
                                                 std::uint32_t limit) override;
   absl::Status explain(const std::string& server, v1::ExplainResponse& response) override;
   absl::StatusOr<std::vector<v1::ApplicationStatus>> command_application(

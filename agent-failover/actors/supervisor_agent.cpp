@@ -1,5 +1,6 @@
 #include <fmt/core.h>
 
+#include "agent-failover/actors/journal.hpp"
 #include "agent-failover/actors/supervisor.hpp"
 #include "agent-failover/network/prober.hpp"
 #include "common/log/log.hpp"
@@ -16,7 +17,6 @@ using std::chrono::seconds;
 constexpr milliseconds fence_timeout{60'000};  // its applications stop one after the other
 constexpr seconds tell_again_after{10};
 constexpr milliseconds describe_timeout{5'000};
-constexpr seconds record_timeout{30};         // a disk that takes longer is broken
 constexpr seconds versions_again_after{900};  // applications are upgraded while everything runs
 constexpr seconds versions_soon_after{10};    // an agent that has just started is still asking
 
@@ -146,7 +146,7 @@ void supervisor::record_boot() {
   recording_boot_ = true;
   auto changes = std::make_shared<store::changes>();
   changes->agent_boots.push_back({.server = spec_.name(), .boot_id = news_.boot_id()});
-  self_->request(around_->journal, record_timeout, atom::commit_v, changes_ptr(changes))
+  self_->request(around_->journal, journal_timeout, atom::commit_v, changes_ptr(changes))
       .then(
           [this](const changes_ptr& recorded) {
             recording_boot_ = false;

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "agent-failover/actors/command_events.hpp"
+#include "agent-failover/actors/journal.hpp"
 #include "agent-failover/actors/supervisor.hpp"
 #include "common/log/log.hpp"
 
@@ -19,7 +20,6 @@ constexpr seconds daily_again_after{3600};    // a daily replication that failed
 constexpr seconds daily_answered_within{10};  // a request of ours that waits behind a commit
 constexpr int code_unavailable = 14;          // google.rpc.Code
 constexpr int code_internal = 13;
-constexpr seconds record_timeout{30};  // a disk that takes longer is broken
 
 }  // namespace
 
@@ -107,7 +107,7 @@ void supervisor::record(policy::notice what, const std::string& text) {
   auto changes = std::make_shared<store::changes>();
   changes->events.push_back(make_event({.kind = policy::action_kind::raise, .what = what, .text = text}, {}));
   log::warning(spec_.name(), "{}: {}", policy::to_string(what), text);
-  self_->request(around_->journal, record_timeout, atom::commit_v, changes_ptr(std::move(changes)))
+  self_->request(around_->journal, journal_timeout, atom::commit_v, changes_ptr(std::move(changes)))
       .then([](const changes_ptr&) {}, [](const caf::error&) {});  // the log has it
 }
 

@@ -90,7 +90,8 @@ class control {
   virtual v1::Settings settings() const = 0;
   virtual absl::Status update_settings(const v1::Settings& settings) = 0;
 
-  virtual absl::StatusOr<std::vector<v1::Event>> events(const std::string& server, std::uint64_t after,
+  // `limit` stands in for the request's.
+  virtual absl::StatusOr<std::vector<v1::Event>> events(const v1::ListEventsRequest& request,
                                                         std::uint32_t limit) = 0;
   // What the server is doing, why and what comes next (text and transitions; the state is not filled in).
   virtual absl::Status explain(const std::string& server, v1::ExplainResponse& response) = 0;

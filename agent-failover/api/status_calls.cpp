@@ -54,7 +54,7 @@ grpc::Status supervisor_service::Explain(grpc::ServerContext*, const v1::Explain
 
 grpc::Status supervisor_service::ListEvents(grpc::ServerContext*, const v1::ListEventsRequest* request,
                                             v1::ListEventsResponse* response) {
-  auto events = control_.events(request->server(), request->after(), bounded(request->limit()));
+  auto events = control_.events(*request, bounded(request->limit()));
   if (!events.ok()) return rpc::to_grpc(events.status());
   for (auto& event : *events) *response->add_events() = std::move(event);
   return grpc::Status::OK;

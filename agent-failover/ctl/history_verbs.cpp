@@ -23,7 +23,7 @@ namespace {
 constexpr std::chrono::milliseconds QUIET{
     1000};  // ms without a change after which `changes` without -f is done
 constexpr std::chrono::milliseconds RETRY{1000};  // ms between two attempts to connect again
-constexpr std::uint32_t most_missed = 10000;      // events at once, as many as the host answers
+constexpr std::uint32_t page_events = 1000;       // asked for at once after a gap; the host may answer fewer
 
 struct history_options {
   std::string server;
@@ -87,11 +87,15 @@ verb_result events(session& s, const history_options& o) {
     if (update.has_event()) return take_event(update.event());
     if (update.gap().next_event() <= last + 1) return absl::OkStatus();
     // Away for longer than the stream goes back: the history has the rest.
-    request.set_after(last);
-    request.set_limit(most_missed);
-    UNDERSTUDY_ASSIGN_OR_RETURN(const auto missed, s.ask<v1::ListEventsResponse>(request));
-    for (const auto& event : missed.events()) UNDERSTUDY_RETURN_IF_ERROR(take_event(event));
-    return absl::OkStatus();
+    request.set_limit(page_events);
+    request.set_oldest_first(true);
+    for (;;) {
+      request.set_after(last);
+      UNDERSTUDY_ASSIGN_OR_RETURN(const auto missed, s.ask<v1::ListEventsResponse>(request));
+      if (missed.events().empty()) return absl::OkStatus();
+      for (const auto& event : missed.events()) UNDERSTUDY_RETURN_IF_ERROR(take_event(event));
+      if (last == request.after()) return absl::OkStatus();  // an answer that leads nowhere
+    }
   };
   return watch(s, watched, {take, nothing});
 }

@@ -1,6 +1,7 @@
 #include "agent-failover/ctl/status_view.hpp"
 
 #include <fmt/core.h>
+#include <google/protobuf/util/time_util.h>
 
 #include <algorithm>
 #include <vector>
@@ -97,7 +98,7 @@ std::string copies_view(std::string_view title, const copies& parts, const view&
                    {phase},
                    {behind_text(part)},
                    {part.has_durable_captured_at() ? ago_text(part.durable_captured_at(), how.now) : "-"},
-                   {bytes_text(part.size_bytes())},
+                   {part.size_bytes() > 0 ? bytes_text(part.size_bytes()) : "-"},
                    {fmt::format("{}", part.durable())},
                    {fmt::format("{}", part.heals())},
                    {reason}});
@@ -261,6 +262,20 @@ std::string explain_view(const v1::ExplainResponse& explained, const view& how) 
   }
   text += copies_view("DATABASE", explained.state().databases(), how);
   text += copies_view("FILES", explained.state().files(), how);
+  if (explained.steps_size() > 0) {
+    text_table steps{{"STEP", "BEGAN", "TOOK", "OUTCOME"}};
+    for (const auto& step : explained.steps()) {
+      const auto took = [](const auto& from, const auto& to) {
+        return duration_text(
+            std::chrono::milliseconds(google::protobuf::util::TimeUtil::DurationToMilliseconds(to - from)));
+      };
+      steps.add_row({{step.step()},
+                     {time_text(step.began_at())},
+                     {step.has_ended_at() ? took(step.began_at(), step.ended_at()) : "-"},
+                     {step.outcome()}});
+    }
+    text += "\n" + steps.text(how.width, how.colored);
+  }
   if (explained.transitions_size() == 0) return text;
   text += fmt::format("\nFrom {} it can go on like this:\n", explained.state().state());
   text_table table{{"WHEN", "IF", "THEN", "WHY"}};

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "common/log/log.hpp"
+#include "common/os/spare_space.hpp"
 #include "common/status/status_macros.hpp"
 #include "common/status/status_text.hpp"
 
@@ -22,8 +23,6 @@ constexpr std::uint64_t segments =
 constexpr std::uint64_t smallest_segment = 256 << 10;  // bytes
 constexpr std::uint64_t largest_segment = 64 << 20;    // bytes
 constexpr std::chrono::seconds tidy_every{60};         // a window of hours need not be more exact
-constexpr std::uint64_t most_spare = 1ull << 30;       // bytes that stay free on the disk for the copy, or
-constexpr std::uint64_t spare_share = 20;              // a twentieth of it, where that is less
 
 // Free bytes beyond those that are left to the copy. A filesystem that does not say has enough.
 std::uint64_t free_bytes(const std::string& directory) {
@@ -31,7 +30,7 @@ std::uint64_t free_bytes(const std::string& directory) {
   if (::statvfs(directory.c_str(), &fs) != 0) return UINT64_MAX;
   const std::uint64_t all = std::uint64_t{fs.f_blocks} * fs.f_frsize;
   const std::uint64_t free = std::uint64_t{fs.f_bavail} * fs.f_frsize;
-  const std::uint64_t spare = std::min(most_spare, all / spare_share);
+  const std::uint64_t spare = os::spare_space(all);
   return free > spare ? free - spare : 0;
 }
 

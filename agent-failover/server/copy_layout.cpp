@@ -29,10 +29,6 @@ std::string copy_layout::place_of(std::string_view primary_path) const {
   return fmt::format("{}/root{}", directory_, primary_path);
 }
 
-std::string copy_layout::symlink_of(std::string_view catalog) const {
-  return fmt::format("{}/db/{}_{}.db", directory_, name_, catalog);
-}
-
 void copy_layout::remove_unfinished(const v1::DatabaseSpec& database) const {
   std::error_code absent;
   std::filesystem::remove(place_of(database.path()) + replica::unfinished_suffix, absent);

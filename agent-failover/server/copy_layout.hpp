@@ -35,7 +35,6 @@ class copy_layout {
   const std::string& directory() const { return directory_; }
   // The place of a path of the primary, which is absolute and without "..".
   std::string place_of(std::string_view primary_path) const;
-  std::string symlink_of(std::string_view catalog) const;
   std::string set_aside() const { return directory_ + "/set-aside"; }
   std::string next() const { return directory_ + "/next"; }
   std::string run() const { return directory_ + "/run"; }

@@ -27,6 +27,10 @@ constexpr std::uint32_t slice_pages = 256;   // read at a time: 1 MiB with the u
 constexpr milliseconds behind_after{3000};   // the source says every second where it is
 constexpr milliseconds unheard_after{2500};  // of what it said: too old to count transactions by
 
+std::uint64_t size_of(const channel::sink_state& state) {
+  return state.exists ? std::uint64_t{state.database_pages} * state.page_size : 0;
+}
+
 }  // namespace
 
 database_lane::database_lane(os::file_system& fs, std::string server, std::string catalog, std::string place,
@@ -69,8 +73,13 @@ absl::Status database_lane::open() {
       auto copy, replica::database_copy::open(std::move(directory), place_.substr(slash + 1), options));
   std::lock_guard lock(mutex_);
   copy_ = std::make_shared<replica::guarded_copy>(std::move(copy));
-  exists_ = copy_->state().exists;
+  know(copy_->state());
   return absl::OkStatus();
+}
+
+void database_lane::know(const channel::sink_state& state) {
+  exists_ = state.exists;
+  size_bytes_ = size_of(state);
 }
 
 void database_lane::begun() {
@@ -84,8 +93,10 @@ std::unique_ptr<stream_lane::line> database_lane::connect(const std::shared_ptr<
   return line_of(channel::start_database_replication(
       channel, name_, copy_,
       {.on_progress =
-           [this](const database_progress& progress) {
-             reported([&] {
+           [this, copy = copy_](const database_progress& progress) {
+             const channel::sink_state state = copy->state();  // what it waits for must not be waited for
+             reported([&] {                                    // under the mutex, by whoever asks for status
+               size_bytes_ = size_of(state);
                const bool in_step = progress.now == streaming;
                if (in_step && progress_.now != streaming) log::info(server_, "{} is in step", name_);
                progress_ = progress;
@@ -132,7 +143,7 @@ absl::Status database_lane::take_back() {
   UNDERSTUDY_RETURN_IF_ERROR(copy_->with([](database_copy& c) { return c.resume(); }));
   released_ = false;
   std::lock_guard lock(mutex_);
-  exists_ = copy_->state().exists;
+  know(copy_->state());
   return absl::OkStatus();
 }
 
@@ -177,7 +188,7 @@ absl::Status database_lane::exchange(os::directory& from, const std::string& nam
     return c.exchange_with(from, name, image.page_size, std::move(image.hashes), image.durable_captured_at);
   }));
   std::lock_guard lock(mutex_);
-  exists_ = true;
+  know(copy_->state());
   last_durable_commit_ = std::max(last_durable_commit_, image.durable_captured_at);
   return absl::OkStatus();
 }
@@ -187,7 +198,7 @@ void database_lane::close() {
   released_ = false;
   let_go();
   std::lock_guard lock(mutex_);
-  exists_ = false;
+  know({});
 }
 
 std::shared_ptr<replica::guarded_copy> database_lane::held() const {
@@ -201,6 +212,7 @@ v1::CopyStatus database_lane::status() const {
   status.set_name(name_);
   status.set_durable(durable_before_ + progress_.durable);
   status.set_heals(heals_before_ + progress_.heals);
+  status.set_size_bytes(size_bytes_);
   status.set_last_heal_reason(progress_.reason);
   if (last_durable_commit_.time_since_epoch().count() != 0) {
     *status.mutable_durable_captured_at() = rpc::to_timestamp(last_durable_commit_);

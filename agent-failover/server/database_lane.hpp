@@ -20,6 +20,9 @@ namespace understudy::os {
 class directory;
 class file_system;
 }  // namespace understudy::os
+namespace understudy::channel {
+struct sink_state;
+}
 namespace understudy::history {
 class recorder;
 }
@@ -84,6 +87,7 @@ class database_lane final : public stream_lane {
   std::unique_ptr<line> connect(const std::shared_ptr<grpc::Channel>& channel) override;
   void begun() override;
   void let_go();
+  void know(const channel::sink_state& state);  // under the mutex
   void say_behind(v1::CopyStatus& status) const;
   bool hopeless() const;
 
@@ -98,6 +102,7 @@ class database_lane final : public stream_lane {
   // Under the mutex.
   channel::database_progress progress_;
   bool exists_ = false;
+  std::uint64_t size_bytes_ = 0;  // of the copy, as it was known last
   std::chrono::system_clock::time_point last_durable_commit_;
   std::uint64_t durable_before_ = 0;  // of earlier streams of this process
   std::uint64_t heals_before_ = 0;

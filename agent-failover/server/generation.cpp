@@ -17,6 +17,7 @@
 #include "agent-failover/replica/tree/remove_tree.hpp"
 #include "common/log/log.hpp"
 #include "common/os/file_system.hpp"
+#include "common/os/time_stamp.hpp"
 #include "common/status/status_macros.hpp"
 #include "common/status/status_text.hpp"
 #include "understudy/v1/server.pb.h"
@@ -92,7 +93,7 @@ absl::Status exchange_again(os::file_system& fs, const copy_layout& layout, cons
 absl::Status keep_replaced(os::file_system& fs, const copy_layout& layout, os::directory& next,
                            const generation_record& replaced) {
   const std::string earlier =
-      fmt::format("{}/generations/{}", layout.directory(), generation_stamp(replaced.verified_at));
+      fmt::format("{}/generations/{}", layout.directory(), os::time_stamp(replaced.verified_at));
   UNDERSTUDY_RETURN_IF_ERROR(os::make_directories(fs, earlier));
   UNDERSTUDY_ASSIGN_OR_RETURN(const auto to, fs.open_root(earlier));
   for (const auto& member : replaced.members) {
@@ -148,15 +149,6 @@ absl::Status conclude_generation(os::file_system& fs, const copy_layout& layout)
 
 }  // namespace
 
-std::string generation_stamp(system_clock::time_point time) {
-  const std::time_t seconds = system_clock::to_time_t(time);
-  std::tm utc{};
-  gmtime_r(&seconds, &utc);
-  std::array<char, 32> text{};
-  std::strftime(text.data(), text.size(), "%Y%m%dT%H%M%SZ", &utc);
-  return text.data();
-}
-
 std::string encode(const generation_record& record) {
   std::string text =
       fmt::format("{}\nverified {}\n", magic,
@@ -185,11 +177,6 @@ absl::StatusOr<generation_record> parse_generation(std::string_view text) {
   }
   if (word != "end") return bad;
   return record;
-}
-
-absl::StatusOr<generation_record> generation_in_use(os::file_system& fs, const copy_layout& layout) {
-  UNDERSTUDY_ASSIGN_OR_RETURN(const auto directory, fs.open_root(layout.directory()));
-  return read_record(*directory);
 }
 
 bool shares_blocks(os::file_system& fs, const copy_layout& layout) {
@@ -296,7 +283,7 @@ absl::Status complete_generation(os::file_system& fs, const copy_layout& layout,
     UNDERSTUDY_RETURN_IF_ERROR(exchange_again(fs, layout, database->path(), member, record.verified_at));
   }
   UNDERSTUDY_RETURN_IF_ERROR(note_exchanged(*next));
-  log::info(spec.name(), "the generation of {} is in use", generation_stamp(record.verified_at));
+  log::info(spec.name(), "the generation of {} is in use", os::time_stamp(record.verified_at));
   return conclude_generation(fs, layout);
 }
 

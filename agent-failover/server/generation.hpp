@@ -9,7 +9,8 @@
 //   next/generation         the decision: it is whole and verified, and has to take the copy's place
 //   next/exchanged          the same, when it has; what was replaced has to be put away
 //   generation              of the generation in use
-//   generations/STAMP/...   earlier ones, CATALOG.db each with their `generation`, the newest few
+//   generations/STAMP/...   earlier ones (os::time_stamp), CATALOG.db each with their `generation`, the
+//   newest few
 //
 // The decision is durable before the first database is exchanged; a crash afterwards is made good by
 // complete_generation() at the next start. So at every instant each database is whole, and a takeover finds
@@ -52,12 +53,6 @@ struct generation_record {
 
 std::string encode(const generation_record& record);
 absl::StatusOr<generation_record> parse_generation(std::string_view text);
-
-// kNotFound: no generation was made yet.
-absl::StatusOr<generation_record> generation_in_use(os::file_system& fs, const copy_layout& layout);
-
-// "20261122T023000Z": the name of an earlier generation's directory.
-std::string generation_stamp(std::chrono::system_clock::time_point time);
 
 // next/, made if need be, with nothing in it but what an earlier attempt made of the databases of `spec`.
 // kFailedPrecondition while a decision waits to be completed.

@@ -14,6 +14,8 @@
 #include "agent-failover/server/timed_wait.hpp"
 #include "common/log/log.hpp"
 #include "common/os/file_system.hpp"
+#include "common/os/time_stamp.hpp"
+#include "common/status/errno_status.hpp"
 #include "common/status/status_macros.hpp"
 #include "common/status/status_text.hpp"
 
@@ -337,7 +339,7 @@ absl::StatusOr<std::string> replication::set_copy_aside() {
   for (auto& lane : tables_) lane->close();
   for (const auto& lane : all()) lane->close();
   const std::string directory =
-      fmt::format("{}/{}", layout_.set_aside(), generation_stamp(system_clock::now()));
+      fmt::format("{}/{}", layout_.set_aside(), os::time_stamp(system_clock::now()));
   UNDERSTUDY_RETURN_IF_ERROR(os::make_directories(fs_, directory));
   UNDERSTUDY_ASSIGN_OR_RETURN(auto from, fs_.open_root(layout_.directory()));
   UNDERSTUDY_ASSIGN_OR_RETURN(auto to, fs_.open_root(directory));
@@ -443,8 +445,7 @@ std::set<std::string> replication::without_copy() const {
 std::string replication::out_of_space() const {
   for (const auto& lane : all()) {
     const absl::Status end = lane->last_end();
-    if (!lane->running() && absl::IsResourceExhausted(end))
-      return fmt::format("{}: {}", lane->name(), message_of(end));
+    if (!lane->running() && is_out_of_space(end)) return fmt::format("{}: {}", lane->name(), message_of(end));
   }
   return "";
 }

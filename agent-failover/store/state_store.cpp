@@ -279,30 +279,35 @@ absl::StatusOr<std::vector<freeze_row>> state_store::freezes(const std::string& 
   }
 }
 
-absl::StatusOr<std::optional<intent_row>> state_store::open_intent(const std::string& server) {
+absl::StatusOr<std::vector<intent_row>> state_store::intents(const std::string& server, std::uint32_t limit) {
   std::lock_guard lock(mutex_);
-  UNDERSTUDY_ASSIGN_OR_RETURN(
-      auto row,
-      db_->prepare(
-          "SELECT epoch, step, ended, outcome FROM intent WHERE server=?1 ORDER BY id DESC LIMIT 1"));
-  row.bind(1, std::string_view(server));
-  UNDERSTUDY_ASSIGN_OR_RETURN(const bool there, row.step());
-  if (!there || row.column_integer(2) != 0) return std::optional<intent_row>{};
-  return std::optional<intent_row>(intent_row{.server = server,
-                                              .epoch = static_cast<std::uint64_t>(row.column_integer(0)),
-                                              .step = std::string(row.column_text(1)),
-                                              .ended = false,
-                                              .outcome = std::string(row.column_text(3))});
+  std::vector<intent_row> all;
+  UNDERSTUDY_ASSIGN_OR_RETURN(auto rows, db_->prepare("SELECT epoch, step, ended, outcome, at_ms FROM intent "
+                                                      "WHERE server=?1 ORDER BY id DESC LIMIT ?2"));
+  rows.bind(1, std::string_view(server)).bind(2, std::int64_t{limit});
+  for (;;) {
+    UNDERSTUDY_ASSIGN_OR_RETURN(const bool more, rows.step());
+    if (!more) break;
+    all.push_back({.server = server,
+                   .epoch = static_cast<std::uint64_t>(rows.column_integer(0)),
+                   .step = std::string(rows.column_text(1)),
+                   .ended = rows.column_integer(2) != 0,
+                   .outcome = std::string(rows.column_text(3)),
+                   .at = wall_time(std::chrono::milliseconds(rows.column_integer(4)))});
+  }
+  std::reverse(all.begin(), all.end());
+  return all;
 }
 
 absl::StatusOr<std::vector<v1::Event>> state_store::events(const std::string& server, std::uint64_t after,
-                                                           std::uint32_t limit) {
+                                                           std::uint32_t limit, which of) {
   std::lock_guard lock(mutex_);
   std::vector<v1::Event> all;
   UNDERSTUDY_ASSIGN_OR_RETURN(
       auto rows,
-      db_->prepare(
-          "SELECT event FROM event WHERE id > ?1 AND (?2 = '' OR server = ?2) ORDER BY id DESC LIMIT ?3"));
+      db_->prepare(fmt::format("SELECT event FROM event WHERE id > ?1 AND (?2 = '' OR server = ?2) "
+                               "ORDER BY id {} LIMIT ?3",
+                               of == which::newest ? "DESC" : "ASC")));
   rows.bind(1, static_cast<std::int64_t>(after))
       .bind(2, std::string_view(server))
       .bind(3, std::int64_t{limit});
@@ -311,7 +316,7 @@ absl::StatusOr<std::vector<v1::Event>> state_store::events(const std::string& se
     if (!more) break;
     UNDERSTUDY_RETURN_IF_ERROR(parse(rows, 0, all.emplace_back()));
   }
-  std::reverse(all.begin(), all.end());
+  if (of == which::newest) std::reverse(all.begin(), all.end());
   return all;
 }
 

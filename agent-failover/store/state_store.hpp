@@ -49,6 +49,7 @@ struct intent_row {
   std::string step;  // "TakingOver(start_application)"
   bool ended = false;
   std::string outcome;  // "ok" or the reason of its failure; empty while it runs
+  wall_time at{};       // when it was written; commit() sets it
 };
 
 struct freeze_row {
@@ -95,11 +96,12 @@ class state_store {
   absl::StatusOr<v1::Settings> settings();
   absl::StatusOr<std::vector<machine_row>> machines();
   absl::StatusOr<std::vector<freeze_row>> freezes(const std::string& server);
-  // The newest intent of a server that has not ended.
-  absl::StatusOr<std::optional<intent_row>> open_intent(const std::string& server);
-  // The newest `limit` events after `after`, oldest first.
+  // The newest intents of a server, oldest first: a row when a step begins, and one when it ends.
+  absl::StatusOr<std::vector<intent_row>> intents(const std::string& server, std::uint32_t limit);
+  // Of the events after `after` the newest `limit`, or the oldest; in either case oldest first.
+  enum class which { newest, oldest };
   absl::StatusOr<std::vector<v1::Event>> events(const std::string& server, std::uint64_t after,
-                                                std::uint32_t limit);
+                                                std::uint32_t limit, which of = which::newest);
   absl::StatusOr<std::vector<v1::LogLine>> log(std::uint32_t limit);
   absl::StatusOr<std::string> boot_id();                              // of the last run; empty at the first
   absl::StatusOr<std::string> agent_boot(const std::string& server);  // empty: never reported

@@ -203,7 +203,7 @@ absl::Status agent::implementation::start_file_sources() {
     }
     UNDERSTUDY_ASSIGN_OR_RETURN(std::shared_ptr<files::file_source> source,
                                 files::file_source::start(std::move(options)));
-    log::info("", "file tree {}: {}", tree.base, source->is_watching() ? "watched" : "found by scans only");
+    log::info("", "file tree {}", tree.base);
     parts.file_sources.push_back(std::move(source));
   }
   return absl::OkStatus();

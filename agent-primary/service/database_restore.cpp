@@ -10,6 +10,7 @@
 #include "agent-primary/service/adoption_record.hpp"
 #include "common/log/log.hpp"
 #include "common/os/file_system.hpp"
+#include "common/os/time_stamp.hpp"
 #include "common/rpc/rpc_status.hpp"
 #include "common/status/status_macros.hpp"
 #include "common/status/status_text.hpp"
@@ -21,15 +22,6 @@ namespace {
 adopted_image image_of(const channel::sink_state& state) {
   if (!state.exists) return {};
   return {true, state.page_size, state.database_pages, state.combined};
-}
-
-std::string time_stamp() {
-  const std::time_t now = std::time(nullptr);
-  std::tm parts{};
-  ::gmtime_r(&now, &parts);
-  std::array<char, 32> text{};
-  std::strftime(text.data(), text.size(), "%Y%m%dT%H%M%SZ", &parts);
-  return text.data();
 }
 
 class restore final : public channel::database_restore {
@@ -135,7 +127,8 @@ class restore final : public channel::database_restore {
         found.exists && found != from_proto(request.base()) && found != wanted && !before->knows(found);
     if (plan.diverged && request.choice() == v1::DIVERGED_CHOICE_UNSPECIFIED) return undecided();
     if (plan.diverged)
-      plan.set_aside = fmt::format("{}/set-aside/{}/{}", place_.state_dir, time_stamp(), place_.catalog);
+      plan.set_aside = fmt::format("{}/set-aside/{}/{}", place_.state_dir,
+                                   os::time_stamp(std::chrono::system_clock::now()), place_.catalog);
     if (!plan.diverged) plan.replaced = found;
     // What an adoption that was given up had set aside is still the present one.
     if (!before->set_aside.empty()) UNDERSTUDY_RETURN_IF_ERROR(unlink_present_in(before->set_aside));

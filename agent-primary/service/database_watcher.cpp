@@ -22,12 +22,12 @@ database_watcher_actor::behavior_type database_watcher(
     database_watcher_state& known = self->state;
     const channel::source_state now = source->state();
     if (known.said && known.phase == now.now && known.reason == now.reason) return;
-    known = {now.now, now.reason, true};
     using phase = channel::source_state::phase;
+    if (now.now == phase::absent && now.reason.empty()) return;  // it was not looked at yet
+    known = {now.now, now.reason, true};
     switch (now.now) {
       case phase::absent:
-        log::warning(catalog, "there is no such database yet{}{}", now.reason.empty() ? "" : ": ",
-                     now.reason);
+        log::warning(catalog, "there is no such database yet: {}", now.reason);
         break;
       case phase::scanning:
         log::info(catalog, "reading the database, {} MB", now.total_bytes >> 20);

@@ -20,8 +20,7 @@ struct database_progress {
   bool refused = false;           // waiting, for the source cannot capture it
   std::uint64_t done_bytes = 0;   // of the heal under way or the source's scan
   std::uint64_t total_bytes = 0;  // an estimate: a heal grows when the application writes meanwhile
-  std::uint64_t applied = 0;      // last transaction visible in the copy, in the source's numbering
-  std::uint64_t durable = 0;      // last one that survives a power cut
+  std::uint64_t durable = 0;      // last transaction that survives a power cut, in the source's numbering
   std::chrono::system_clock::time_point durable_captured_at;  // when that one was seen at the source
   // The copy contained everything that the source knew at this moment, by the source's clock.
   std::chrono::system_clock::time_point current_at;

@@ -368,7 +368,7 @@ absl::Status sink_session::commit(moment) {
 }
 
 void sink_session::acknowledge() {
-  progress_.applied = progress_.durable = committed_;
+  progress_.durable = committed_;
   if (progress_.source_number <= committed_) progress_.missing_bytes = 0;
   progress_.durable_captured_at = std::max(progress_.durable_captured_at, ended_captured_at_);
   progress_.current_at = std::max(progress_.current_at, ended_captured_at_);

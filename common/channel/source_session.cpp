@@ -102,7 +102,6 @@ absl::Status source_session::receive(const v1::SinkMessage& from_sink, moment no
       if (state_ == state::streaming && from_sink.acknowledgement().durable() > acknowledged_) failures_ = 0;
       acknowledged(from_sink.acknowledgement().durable());
       progress_.durable = from_sink.acknowledgement().durable();
-      progress_.applied = from_sink.acknowledgement().applied();
       if (from_sink.acknowledgement().has_durable_captured_at())
         progress_.durable_captured_at = from_wire(from_sink.acknowledgement().durable_captured_at());
       return absl::OkStatus();

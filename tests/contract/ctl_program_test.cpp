@@ -1,94 +1,17 @@
 // The program as scripts and people meet it: exit codes, what is on stdout, what is asked before something
 // happens.
 
-#include <gtest/gtest.h>
-
 #include <filesystem>
 #include <fstream>
 #include <sstream>
 
-#include "google/protobuf/struct.pb.h"
-#include "google/protobuf/util/json_util.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
-#include "tests/contract/ctl_fake_supervisor.hpp"
-#include "tests/contract/ctl_process.hpp"
-#include "tests/support/temporary_directory.hpp"
+#include "tests/contract/ctl_fixture.hpp"
 #include "understudy/v1/change_feed.pb.h"
-#include "understudy/v1/supervisor.pb.h"
 
 namespace understudy::test {
 namespace {
-
-using words = std::vector<std::string>;
-
-struct outcome {
-  int code;
-  std::string out;
-  std::string err;
-};
-
-bool is_json(const std::string& text) {
-  google::protobuf::Value value;
-  return google::protobuf::util::JsonStringToMessage(text, &value).ok();
-}
-
-v1::Operation running(const std::string& name) {
-  v1::Operation operation;
-  operation.set_name(name);
-  operation.set_server("a");
-  operation.set_kind(v1::OPERATION_KIND_FAILOVER);
-  operation.set_phase("fence");
-  return operation;
-}
-
-class ctl_program : public ::testing::Test {
- protected:
-  words environment() const {
-    return {"HOME=" + home_, "UNDERSTUDY_HOST=" + host_.address(), "TZ=UTC", "TERM=xterm",
-            "PATH=/usr/bin:/bin"};
-  }
-
-  outcome run(const words& arguments, const std::string& input = "") const {
-    ctl_process process{arguments, environment(), input};
-    const int code = process.wait();
-    return {code, process.out(), process.err()};
-  }
-
-  // `failover a` is answered with an operation that ends, with `error` if it is not 0.
-  void script_failover(int error = 0) {
-    host_.on("Failover", [](const std::string& bytes) {
-      v1::FailoverRequest request;
-      request.ParseFromString(bytes);
-      v1::FailoverResponse response;
-      response.set_effect("a is stopped and its stand-in starts here.");
-      if (!request.dry_run()) *response.mutable_operation() = running("failover-1");
-      return fake_supervisor::answer{{response.SerializeAsString()}, {}, false};
-    });
-    v1::WaitOperationResponse ended;
-    *ended.mutable_operation() = running("failover-1");
-    ended.mutable_operation()->set_done(true);
-    ended.mutable_operation()->set_result("stands in for a");
-    ended.mutable_operation()->mutable_error()->set_code(error);
-    if (error != 0) ended.mutable_operation()->mutable_error()->set_message("no fence");
-    host_.answers("WaitOperation", ended);
-  }
-
-  v1::GetStatusResponse status_of(v1::ServerStatus status) {
-    v1::GetStatusResponse response;
-    auto* state = response.add_servers();
-    state->set_name("a");
-    state->set_status(status);
-    state->set_is_protected(true);
-    response.mutable_host()->set_version("0.1.0");
-    response.mutable_host()->set_initialized(true);
-    return response;
-  }
-
-  fake_supervisor host_;
-  temporary_directory directory_;
-  const std::string home_ = directory_.path();
-};
 
 TEST_F(ctl_program, every_status_code_has_its_exit_code) {
   const std::pair<grpc::StatusCode, int> table[] = {{grpc::StatusCode::CANCELLED, 1},
@@ -395,69 +318,6 @@ TEST_F(ctl_program, files_lists_what_was_deleted_and_restores_it_to_a_file) {
   EXPECT_EQ(run({"files", "a", "--restore", "d/x", "--to", "/x", "--which", "7.1"}).out, "d/x 7.1 to /x\n");
   EXPECT_EQ(run({"files", "a", "--restore", "d/x", "--to", "/x", "--at", "10m ago", "--dry-run"}).out,
             "d/x  to /x at not yet\n");
-}
-
-TEST_F(ctl_program, status_watch_is_ndjson_and_ends_130_on_sigint) {
-  v1::WatchResponse first;
-  first.mutable_server()->set_name("a");
-  first.mutable_server()->set_status(v1::SERVER_STATUS_OK);
-  v1::WatchResponse second = first;
-  second.mutable_server()->set_status(v1::SERVER_STATUS_SUSPECT);
-  host_.on("Watch", [=](const std::string&) {
-    return fake_supervisor::answer{{first.SerializeAsString(), second.SerializeAsString()}, {}, true};
-  });
-  ctl_process process{{"status", "-w", "-o", "json"}, environment()};
-  ASSERT_TRUE(process.shows("SUSPECT")) << process.err();
-  process.signal(SIGINT);
-  EXPECT_EQ(process.wait(), 130) << process.err();
-  std::istringstream lines{process.out()};
-  int count = 0;
-  for (std::string line; std::getline(lines, line); ++count) EXPECT_TRUE(is_json(line)) << line;
-  EXPECT_EQ(count, 2);
-  EXPECT_EQ(process.err(), "");
-}
-
-TEST_F(ctl_program, events_follow_over_a_lost_connection_without_losing_or_repeating) {
-  const auto event = [](std::uint64_t id) {
-    v1::WatchResponse update;
-    update.mutable_event()->set_id(id);
-    update.mutable_event()->set_text("event-" + std::to_string(id));
-    return update.SerializeAsString();
-  };
-  v1::ListEventsResponse past;
-  past.add_events()->set_id(1);
-  past.mutable_events(0)->set_text("event-1");
-  host_.answers("ListEvents", past);
-  host_.on("Watch", [&](const std::string& bytes) {
-    v1::WatchRequest request;
-    request.ParseFromString(bytes);
-    if (request.after_event() == 1)
-      return fake_supervisor::answer{{event(2)}, {grpc::StatusCode::UNAVAILABLE, "going down"}, false};
-    return fake_supervisor::answer{{event(2), event(3)}, {}, true};
-  });
-  ctl_process process{{"events", "-f"}, environment()};
-  ASSERT_TRUE(process.shows("event-3")) << process.out() << process.err();
-  process.signal(SIGINT);
-  EXPECT_EQ(process.wait(), 130);
-  EXPECT_EQ(process.out().find("event-2"), process.out().rfind("event-2"));
-  EXPECT_NE(process.err().find("connection lost (going down)"), std::string::npos);
-  EXPECT_EQ(host_.requests<v1::WatchRequest>("Watch").at(1).after_event(), 2U);
-}
-
-TEST_F(ctl_program, changes_come_from_the_change_feed) {
-  v1::WatchRowsResponse change;
-  change.set_cursor("7");
-  change.set_catalog("c");
-  change.set_table("users");
-  change.set_kind(v1::ROW_CHANGE_KIND_INSERT);
-  host_.on("ChangeFeed/WatchRows", [=](const std::string&) {
-    return fake_supervisor::answer{{change.SerializeAsString()}, {}, true};
-  });
-  const auto got = run({"changes", "a", "--cursor", "6"});
-  EXPECT_EQ(got.code, 0) << got.err;
-  EXPECT_EQ(got.out, "- c.users INSERT\n");
-  EXPECT_EQ(host_.requests<v1::WatchRowsRequest>("ChangeFeed/WatchRows").at(0).cursor(), "6");
-  EXPECT_TRUE(is_json(run({"changes", "a", "-o", "json"}).out));
 }
 
 TEST_F(ctl_program, server_add_and_set_say_what_was_asked) {

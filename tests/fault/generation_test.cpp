@@ -19,6 +19,7 @@
 
 #include "agent-failover/replica/guarded_copy.hpp"
 #include "agent-failover/server/generation.hpp"
+#include "common/os/time_stamp.hpp"
 #include "common/status/status_macros.hpp"
 #include "common/status/status_text.hpp"
 #include "tests/fault/replica_history.hpp"
@@ -152,7 +153,8 @@ class generation : public testing::TestWithParam<bool> {
       ASSERT_EQ(markers[0], markers[1]);
       ASSERT_TRUE(markers[0] == new_state || (!done.ok() && markers[0] == (first() ? -1 : old_state)))
           << markers[0];
-      const auto record = generation_in_use(os::posix_file_system(), after.layout);
+      std::ifstream in_use(after.layout.directory() + "/generation");
+      const auto record = parse_generation(std::string(std::istreambuf_iterator<char>(in_use), {}));
       ASSERT_EQ(record.ok(), markers[0] >= 0);
       if (record.ok()) {
         ASSERT_EQ(record->members[1].hash, commits().registers[static_cast<std::size_t>(markers[0])]);
@@ -309,8 +311,8 @@ TEST(generation_record, only_the_newest_earlier_ones_stay) {
     const absl::Status made = here.next(state);
     ASSERT_TRUE(made.ok()) << message_of(made);
     // The next one's stamp is in seconds.
-    std::string name = generation_stamp(std::chrono::system_clock::now());
-    while (generation_stamp(std::chrono::system_clock::now()) == name) ::usleep(10'000);
+    std::string name = os::time_stamp(std::chrono::system_clock::now());
+    while (os::time_stamp(std::chrono::system_clock::now()) == name) ::usleep(10'000);
   }
   std::size_t kept = 0;
   for (const auto& entry : std::filesystem::directory_iterator(real.path() + "/generations"))

@@ -88,12 +88,11 @@ int commits_in(state_store& store) {
     EXPECT_EQ(row.state, fmt::format("state {}", n));
     EXPECT_EQ(row.since, at(n));
   }
-  const auto intent = store.open_intent("p1").value();
-  EXPECT_EQ(intent.has_value(), n % 2 != 0);
-  if (intent) {
-    EXPECT_EQ(intent->step, fmt::format("step {}", n));
-    EXPECT_EQ(intent->epoch, static_cast<std::uint64_t>(n));
-  }
+  const auto intents = store.intents("p1", 1).value();
+  EXPECT_EQ(intents.size(), 1u);
+  EXPECT_EQ(intents.front().ended, n % 2 == 0);
+  EXPECT_EQ(intents.front().step, fmt::format("step {}", n));
+  EXPECT_EQ(intents.front().epoch, static_cast<std::uint64_t>(n));
   const auto freezes = store.freezes("p1").value();
   EXPECT_EQ(freezes.size(), 2u);
   for (const auto& row : freezes) EXPECT_EQ(row.pages, static_cast<std::uint32_t>(n));
@@ -196,6 +195,11 @@ TEST(state_store, hands_out_the_newest_events_after_a_cursor) {
   EXPECT_EQ(newest.front().id(), 8u);
   EXPECT_EQ(newest.back().id(), 10u);
   EXPECT_EQ((*state.store)->events("p1", 9, 100).value().size(), 1u);
+  // Page by page, nobody misses any.
+  const auto oldest = (*state.store)->events("", 2, 3, state_store::which::oldest).value();
+  ASSERT_EQ(oldest.size(), 3u);
+  EXPECT_EQ(oldest.front().id(), 3u);
+  EXPECT_EQ(oldest.back().id(), 5u);
   EXPECT_TRUE((*state.store)->events("p2", 0, 100).value().empty());
 }
 

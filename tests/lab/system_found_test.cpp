@@ -92,6 +92,10 @@ TEST_F(system_found, does_not_interrupt_what_is_protected_already) {
   site->must({"failover", "primary", "--yes"});
   ASSERT_TRUE(serves(site->service_address()));
   EXPECT_EQ(missing(client.confirmed(), ids_of_copy()), std::vector<std::string>{});
+  EXPECT_EQ(copy_named("tenant-many0").size_bytes(),
+            std::filesystem::file_size(site->copy_of(files_ + "/many0.db")));
+  EXPECT_THAT(site->ctl({"explain", "primary"}).output,
+              testing::ContainsRegex("TakingOver\\(start_application\\) .* ok"));
   for (const char* name : {"many0.db", "many19.db"})
     EXPECT_EQ(query(site->copy_of(files_ + "/" + name), "SELECT x FROM t"), std::vector<std::string>{"1"});
 }

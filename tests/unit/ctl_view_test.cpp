@@ -147,6 +147,18 @@ TEST(ctl_view, explain) {
   const auto explained = parsed<v1::ExplainResponse>(R"pb(
     text: "till is in doubt: 4 pings in a row got no reply.\nThe last reply came 9 s ago."
     state { name: "till" state: "Suspect(4)" }
+    steps {
+      step: "TakingOver(fence)"
+      epoch: 4
+      began_at { seconds: 1795400000 }
+      ended_at { seconds: 1795400000 nanos: 150000000 }
+      outcome: "ok"
+    }
+    steps {
+      step: "TakingOver(address_probe)"
+      epoch: 4
+      began_at { seconds: 1795400001 }
+    }
     transitions { event: "ping reply" to: "Monitoring" comment: "it lives" }
     transitions { event: "ping missed" guard: "misses = 15" to: "Claiming" comment: "declared failed" }
   )pb");

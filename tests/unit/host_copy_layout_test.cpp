@@ -33,7 +33,6 @@ TEST(host_copy_layout, mirrors_the_primarys_paths) {
   EXPECT_EQ(layout.directory(), "/var/lib/understudy/servers/p1");
   EXPECT_EQ(layout.place_of("/var/lib/pbx/main.db"),
             "/var/lib/understudy/servers/p1/root/var/lib/pbx/main.db");
-  EXPECT_EQ(layout.symlink_of("main"), "/var/lib/understudy/servers/p1/db/p1_main.db");
   spec.set_local_dir("/srv/copy");
   EXPECT_EQ(copy_layout("/var/lib/understudy", spec).directory(), "/srv/copy");
 }
@@ -62,22 +61,23 @@ TEST(host_copy_layout, makes_its_directories_and_symlinks) {
   const test::temporary_directory real;
   const v1::ServerSpec spec = spec_with({"/var/lib/pbx/main.db", "/other.db"}, {"/var/lib/pbx/vm"});
   const copy_layout layout(real.path(), spec);
+  const std::string link = real.path() + "/servers/p1/db/p1_main.db";
   for (int twice = 0; twice < 2; ++twice) {
     ASSERT_TRUE(layout.prepare(os::posix_file_system(), spec).ok());
     EXPECT_TRUE(fs::is_directory(layout.place_of("/var/lib/pbx/vm")));
     EXPECT_TRUE(fs::is_directory(layout.set_aside()));
     EXPECT_TRUE(fs::is_directory(layout.run()));
-    EXPECT_EQ(fs::read_symlink(layout.symlink_of("main")), "../root/var/lib/pbx/main.db");
+    EXPECT_EQ(fs::read_symlink(link), "../root/var/lib/pbx/main.db");
   }
   std::ofstream(layout.place_of("/var/lib/pbx/main.db")) << "content";
-  EXPECT_TRUE(fs::is_regular_file(layout.symlink_of("main"))) << "the symlink leads to the copy";
+  EXPECT_TRUE(fs::is_regular_file(link)) << "the symlink leads to the copy";
 
   // A symlink that leads elsewhere is made anew; what it led to stays.
-  fs::remove(layout.symlink_of("main"));
+  fs::remove(link);
   std::ofstream(real.path() + "/elsewhere") << "kept";
-  fs::create_symlink(real.path() + "/elsewhere", layout.symlink_of("main"));
+  fs::create_symlink(real.path() + "/elsewhere", link);
   ASSERT_TRUE(layout.prepare(os::posix_file_system(), spec).ok());
-  EXPECT_EQ(fs::read_symlink(layout.symlink_of("main")), "../root/var/lib/pbx/main.db");
+  EXPECT_EQ(fs::read_symlink(link), "../root/var/lib/pbx/main.db");
   EXPECT_TRUE(fs::exists(real.path() + "/elsewhere"));
 }
 
