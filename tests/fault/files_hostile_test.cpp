@@ -222,7 +222,7 @@ class hostile_sender {
 
 bool contains_secret(const std::string& directory) {
   for (const auto& found : fs::recursive_directory_iterator(directory)) {
-    if (!found.is_regular_file() || found.is_symlink()) continue;
+    if (found.is_symlink() || !found.is_regular_file()) continue;  // never asked where a link leads
     std::ifstream in(found.path(), std::ios::binary);
     const std::string content(std::istreambuf_iterator<char>(in), {});
     if (content.find(secret.substr(0, 60)) != std::string::npos) return true;
@@ -236,7 +236,7 @@ struct guarded {
 };
 
 TEST(files_hostile, nothing_outside_the_copy_is_touched_read_or_linked_while_symlinks_flip) {
-  const int cases = std::getenv("UNDERSTUDY_SOAK") != nullptr ? 1'000'000 : 15'000;
+  const int cases = std::getenv("UNDERSTUDY_SOAK") != nullptr ? 1'000'000 : 5'000;
   const auto directory = directory_in_memory();
   const std::string outside = directory->path() + "/outside";
   const std::string tree = directory->path() + "/root/copy/tree";
