@@ -13,6 +13,7 @@
 #include "agent-failover/link/local_address.hpp"
 #include "agent-failover/policy/codec.hpp"
 #include "agent-failover/policy/status.hpp"
+#include "agent-failover/server/copied_databases.hpp"
 #include "agent-failover/server/copy_layout.hpp"
 #include "agent-failover/server/spec_check.hpp"
 #include "common/log/log.hpp"
@@ -159,13 +160,20 @@ void supervisor::start(supervisor_actor::pointer self, const supervisor_surround
   machine_.configured = options_of(spec_, settings_);
   // What a stand-in would not find is no copy: shown as such, not taken over, and copied now.
   if (machine_.replication.has_copy && !right_is_ours && machine_.doing == step_id::none) {
-    const auto missing = server::copy_layout(around_->data_dir, spec_).without_copy(around_->fs, spec_);
-    if (!missing.empty()) {
+    const server::copy_layout layout(around_->data_dir, spec_);
+    const server::missing_copies missing = server::missing_copies_of(around_->fs, layout, spec_);
+    // Streams bring what is missing by themselves, once the rest counts as a copy.
+    daily_wanted_ = !missing.lost.empty() || (at_rest() && !missing.first.empty());
+    if (!missing.lost.empty()) {
       machine_.replication = {};
-      daily_wanted_ = true;
       record(policy::notice::replication_failed,
-             fmt::format("there is no copy of {} yet: the server is unprotected until it is made",
-                         fmt::join(missing, ", ")));
+             fmt::format("there is no copy of {}: the server is unprotected until it is made",
+                         fmt::join(missing.lost, ", ")));
+    } else if (!missing.first.empty()) {
+      record(policy::notice::state,
+             fmt::format("{} is copied for the first time: until then a takeover goes without it, with "
+                         "everything else",
+                         fmt::join(missing.first, ", ")));
     }
   }
   happen(policy::happened(beginning.host_rebooted ? event_kind::host_rebooted : event_kind::restarted));

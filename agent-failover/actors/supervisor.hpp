@@ -155,7 +155,7 @@ class supervisor {
   steady_clock::time_point conflict_told_;
   bool probing_ahead_ = false;
   std::optional<server::daily_schedule> daily_schedule_;
-  bool daily_wanted_ = false;  // beside the schedule: a copy at rest was found damaged
+  bool daily_wanted_ = false;  // beside the schedule: a copy at rest was found damaged, or is not there
   system_clock::time_point copy_begun_;
   steady_clock::time_point daily_asked_;
   std::optional<steady_clock::time_point> daily_failed_;

@@ -1,4 +1,4 @@
-#include <fmt/core.h>
+#include <fmt/format.h>
 
 #include "agent-failover/actors/command_events.hpp"
 #include "agent-failover/actors/supervisor.hpp"
@@ -34,6 +34,18 @@ void supervisor::on_command(const std::shared_ptr<command_envelope>& envelope) {
     verifying_ = true;
     read_again();
     envelope->answer({.status = {}, .effect = effect_of(command, spec_, machine_), .operation = operation});
+    return;
+  }
+  // Whoever plans a switchover can wait; the primary is stopped for nothing less than all.
+  const auto first = runner_->copies().first_copies();
+  if (command.what == api::verb::failover && !command.force && !first.empty() &&
+      machine_.owner == policy::right_owner::primary) {
+    envelope->answer({.status = absl::FailedPreconditionError(fmt::format(
+                          "not everything is copied yet, {} for the first time: wait until that has ended "
+                          "(`understudyctl status {}`), or go without with --force",
+                          fmt::join(first, ", "), spec_.name())),
+                      .effect = {},
+                      .operation = {}});
     return;
   }
   enqueue({.event = event_of(command, system_clock::now()), .frozen = {}, .note = {}, .command = envelope});

@@ -1,5 +1,9 @@
 // What operators are shown of one server.
 
+#include <set>
+#include <string>
+#include <vector>
+
 #include "agent-failover/actors/supervisor.hpp"
 #include "agent-failover/api/board.hpp"
 
@@ -14,11 +18,13 @@ void supervisor::publish() {
   inputs.agent = agent_ ? &*agent_ : nullptr;
   inputs.databases = runner_->copies().databases();
   inputs.files = runner_->copies().files();
+  const std::vector<std::string> first_copies = runner_->copies().first_copies();
   if (machine_.owner == policy::right_owner::failover_host) {
+    const std::set<std::string> without = runner_->copies().without_copy();
     for (auto* copies : {&inputs.databases, &inputs.files}) {
       for (auto& copy : *copies) {
         copy.set_phase(v1::COPY_PHASE_STOPPED);
-        copy.set_reason("it is the newest data");
+        copy.set_reason(without.contains(copy.name()) ? "there is no copy of it" : "it is the newest data");
         copy.clear_behind();
         copy.clear_behind_since();
         copy.clear_behind_transactions();
@@ -27,6 +33,12 @@ void supervisor::publish() {
     }
   }
   inputs.stand_in = runner_->applications().status();
+  for (const std::string& catalog : first_copies) {
+    inputs.warnings.push_back(catalog + (machine_.owner == policy::right_owner::failover_host
+                                             ? " had no copy yet: the stand-in goes without it"
+                                             : " is copied for the first time: until then a takeover goes "
+                                               "without it"));
+  }
   if (!versions_.text.empty()) inputs.warnings.push_back(versions_.text);
   if (!application_versions_.empty()) inputs.warnings.push_back(application_versions_);
   inputs.operation = operations_->name();

@@ -260,6 +260,7 @@ std::string explain_view(const v1::ExplainResponse& explained, const view& how) 
     text += printable(rest.substr(0, end)) + "\n";
     rest.remove_prefix(std::min(end + 1, rest.size()));
   }
+  for (const auto& line : explained.state().warnings()) text += warning(line, how);
   text += copies_view("DATABASE", explained.state().databases(), how);
   text += copies_view("FILES", explained.state().files(), how);
   if (explained.steps_size() > 0) {

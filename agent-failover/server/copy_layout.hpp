@@ -5,6 +5,7 @@
 //   root/var/lib/pbx/vm/...
 //   db/NAME_CATALOG.db              a symlink to each database, as the classic product names it
 //   generation, generations/, next/, daily   of the daily replication, see generation.hpp
+//   copied                          which databases ever had a whole copy, see copied_databases.hpp
 //   set-aside/...                   data of the losing side of a failback
 //   history/CATALOG/                the past of each database (agent-failover/history)
 //   taken-over                       its time: the stand-in may have written since

@@ -266,7 +266,7 @@ bool database_lane::complete() const {
 
 bool database_lane::is_not_waited_for() const {
   std::lock_guard lock(mutex_);
-  return hopeless();
+  return hopeless() || (first_copy_ && !exists_);
 }
 
 bool database_lane::hopeless() const {

@@ -76,9 +76,14 @@ class database_lane final : public stream_lane {
 
   v1::CopyStatus status() const override;
   bool complete() const override;
-  // Of a database that was found: a takeover does not wait for a first copy of it.
-  bool may_be_missing() const { return found_; }
-  // ... and nothing waits for one that is gone at its source, or that never could be captured.
+  // A takeover does not wait for a first copy of it: it was found, or is copied for the first time though the
+  // server was protected before.
+  bool may_be_missing() const { return found_ || first_copy_; }
+  // Named by people, and has no copy yet: see above. Any thread.
+  bool is_first_copy() const { return first_copy_; }
+  void set_first_copy(bool first) { first_copy_ = first; }
+  // Nothing waits for one that was found and is gone at its source, or never could be captured, nor for a
+  // first copy.
   bool is_not_waited_for() const;
   std::chrono::system_clock::time_point last_durable_commit() const;
 
@@ -97,6 +102,7 @@ class database_lane final : public stream_lane {
   std::shared_ptr<history::recorder> history_;
   std::shared_ptr<replica::guarded_copy> copy_;  // changed under the mutex too, for held()
   std::atomic<bool> compare_anew_{false};
+  std::atomic<bool> first_copy_{false};
   bool released_ = false;  // to the stand-in
 
   // Under the mutex.

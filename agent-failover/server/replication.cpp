@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "agent-failover/history/keeper.hpp"
+#include "agent-failover/server/copied_databases.hpp"
 #include "agent-failover/server/database_lane.hpp"
 #include "agent-failover/server/file_lane.hpp"
 #include "agent-failover/server/generation.hpp"
@@ -61,6 +62,7 @@ replication::replication(os::file_system& fs, const copy_layout& layout, const v
     databases_.push_back(lane_for(database));
     add_tables(database, databases_.back(), tables_);
   }
+  look_for_first_copies();  // nothing is opened where a stand-in has the copies
 }
 
 std::shared_ptr<database_lane> replication::lane_for(const v1::DatabaseSpec& database) const {
@@ -115,7 +117,35 @@ absl::Status replication::open() {
     log::error(spec_.name(), "a new generation cannot take the copy's place: {}", message_of(completed));
   }
   for (const auto& lane : all()) UNDERSTUDY_RETURN_IF_ERROR(lane->open());
+  look_for_first_copies();
+  note_first_copies();
   return absl::OkStatus();
+}
+
+void replication::look_for_first_copies() {
+  const std::vector<std::string> first = missing_copies_of(fs_, layout_, spec_).first;
+  for (const auto& lane : databases_)
+    lane->set_first_copy(std::find(first.begin(), first.end(), lane->name()) != first.end());
+}
+
+// What has a copy now is missed from now on if that is lost.
+void replication::note_first_copies() {
+  std::set<std::string> whole;
+  for (const auto& lane : databases_) {
+    if (!lane->complete()) continue;
+    whole.insert(lane->name());
+    lane->set_first_copy(false);
+  }
+  if (absl::Status noted = note_copied(fs_, layout_, spec_, whole); !noted.ok())
+    log::warning(name_, "which databases have a copy cannot be kept: {}", message_of(noted));
+}
+
+std::vector<std::string> replication::first_copies() const {
+  std::vector<std::string> names;
+  for (const auto& lane : database_lanes_now()) {
+    if (lane->is_first_copy() && !lane->complete()) names.push_back(lane->name());
+  }
+  return names;
 }
 
 absl::Status replication::adopt(const v1::ServerSpec& spec, history::keeper* keeper) {
@@ -161,6 +191,9 @@ absl::Status replication::adopt(const v1::ServerSpec& spec, history::keeper* kee
 }
 
 void replication::keep(const std::shared_ptr<grpc::Channel>& channel, streams_wanted wanted) {
+  if (channel && std::any_of(databases_.begin(), databases_.end(),
+                             [](const auto& lane) { return lane->is_first_copy() && lane->complete(); }))
+    note_first_copies();
   for (auto& lane : databases_) lane->keep(wanted.databases ? channel : nullptr);
   for (auto& lane : tables_) lane->keep(wanted.tables && lane->copy().complete() ? channel : nullptr);
   for (auto& lane : files_) lane->keep(wanted.files ? channel : nullptr);
@@ -349,6 +382,33 @@ absl::StatusOr<std::string> replication::set_copy_aside() {
   UNDERSTUDY_RETURN_IF_ERROR(from->sync());
   UNDERSTUDY_RETURN_IF_ERROR(layout_.prepare(fs_, spec_));
   return directory;
+}
+
+absl::Status replication::set_aside(const std::set<std::string>& catalogs, const std::string& name) {
+  const std::string directory = fmt::format("{}/{}", layout_.set_aside(), name);
+  for (std::size_t i = 0; i < databases_.size(); ++i) {
+    const auto& lane = databases_[i];
+    const std::string place = layout_.place_of(spec_.databases(static_cast<int>(i)).path());
+    if (!catalogs.contains(lane->name())) continue;
+    lane->close();
+    UNDERSTUDY_RETURN_IF_ERROR(os::make_directories(fs_, directory));
+    UNDERSTUDY_ASSIGN_OR_RETURN(const auto from, fs_.open_root(place.substr(0, place.rfind('/'))));
+    UNDERSTUDY_ASSIGN_OR_RETURN(const auto to, fs_.open_root(directory));
+    // The database itself goes last: after a crash the rest of it is found again by it.
+    for (const char* suffix : {"-wal", "-shm", "-journal", ""}) {
+      const absl::Status moved =
+          from->rename(place.substr(place.rfind('/') + 1) + suffix, *to,
+                       fmt::format("{}.db{}", lane->name(), suffix), os::rename_mode::no_replace);
+      if (!moved.ok() && !absl::IsNotFound(moved)) return moved;
+      if (moved.ok()) {
+        UNDERSTUDY_RETURN_IF_ERROR(to->sync());
+        UNDERSTUDY_RETURN_IF_ERROR(from->sync());
+      }
+    }
+    lane->set_first_copy(true);
+    log::info(name_, "what the stand-in wrote to {} is set aside at {}", lane->name(), directory);
+  }
+  return note_copied(fs_, layout_, spec_, {}, catalogs);
 }
 
 void replication::verify_with_primary() {

@@ -114,10 +114,15 @@ class replication {
   std::vector<v1::CopyStatus> databases() const;
   std::vector<v1::CopyStatus> files() const;
   // True: every database and file tree has been in step once, so that a takeover has something to stand on;
-  // databases that the agent found by itself do not count.
+  // databases that the agent found by itself do not count, nor those that are copied for the first time.
   bool complete() const;
   // Databases that have not been in step yet.
   std::set<std::string> without_copy() const;
+  // Moves what a stand-in made of these databases, which had no copy, to set-aside/`name`. May be repeated.
+  absl::Status set_aside(const std::set<std::string>& catalogs, const std::string& name);
+  // Those of them that people named, on a server that was protected without them: a takeover goes without
+  // them, and a planned one is not begun.
+  std::vector<std::string> first_copies() const;
   // Which copy has no space left on its disk; empty: none, as far as the last attempt told.
   std::string out_of_space() const;
   // When the newest durable commit of any database was seen at the primary.
@@ -131,6 +136,8 @@ class replication {
   bool at_rest() const;
   absl::Status switch_over();
   void hand_over_tables();
+  void look_for_first_copies();
+  void note_first_copies();
   std::shared_ptr<database_lane> lane_for(const v1::DatabaseSpec& database) const;
   void add_tables(const v1::DatabaseSpec& database, const std::shared_ptr<database_lane>& copy,
                   tables_lanes& to) const;

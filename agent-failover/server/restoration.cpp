@@ -44,12 +44,6 @@ void fill(v1::DatabaseImage& image, std::uint32_t page_size, std::uint32_t pages
   image.mutable_hash()->set_low(hash.low);
 }
 
-bool has_content(const std::string& place) {
-  std::error_code absent;
-  const auto bytes = std::filesystem::file_size(place, absent);
-  return !absent && bytes > 0;
-}
-
 // The first names of a list that may be long.
 std::string some_of(const std::vector<std::string>& paths, std::uint64_t count, std::size_t most = 5) {
   std::string text;
@@ -59,6 +53,12 @@ std::string some_of(const std::vector<std::string>& paths, std::uint64_t count, 
 }
 
 }  // namespace
+
+bool has_content(const std::string& place) {
+  std::error_code absent;
+  const auto bytes = std::filesystem::file_size(place, absent);
+  return !absent && bytes > 0;
+}
 
 // One database on its way back.
 class restoration::way {
@@ -236,11 +236,13 @@ void restoration::bring(const v1::DatabaseSpec& database, bool made) {
 }
 
 absl::Status restoration::begin(const std::shared_ptr<grpc::Channel>& channel, std::uint64_t epoch,
-                                const made_databases& made) {
+                                const made_databases& made, const std::set<std::string>& left_there) {
   channel_ = channel;
   epoch_ = epoch;
+  left_there_ = left_there;
   for (const auto& database : spec_.databases()) {
-    if (database.found() && !has_content(layout_.place_of(database.path()))) {
+    if (left_there.contains(database.catalog()) ||
+        (database.found() && !has_content(layout_.place_of(database.path())))) {
       log::info(spec_.name(), "there is nothing of {} here to bring back", database.catalog());
       continue;
     }
@@ -294,10 +296,12 @@ std::vector<std::string> restoration::remarks(const std::vector<store::freeze_ro
   std::vector<std::string> left = left_;
   left.insert(left.end(), unreadable_.begin(), unreadable_.end());
   std::vector<std::string> deleted;
+  std::vector<std::string> never_here;
   for (const auto& database : spec_.databases()) {
-    const bool had = std::any_of(base.begin(), base.end(),
-                                 [&](const auto& row) { return row.catalog == database.catalog(); });
-    if (had && database.found() && !has_content(layout_.place_of(database.path())))
+    if (left_there_.contains(database.catalog())) never_here.push_back(database.path());
+    if (has_content(layout_.place_of(database.path())) || !database.found()) continue;
+    if (std::any_of(base.begin(), base.end(),
+                    [&](const auto& row) { return row.catalog == database.catalog(); }))
       deleted.push_back(database.path());
   }
   std::vector<std::string> all;
@@ -309,6 +313,10 @@ std::vector<std::string> restoration::remarks(const std::vector<store::freeze_ro
   if (!left.empty()) {
     all.push_back(fmt::format("made by the stand-in and not brought, but kept below {}: {}",
                               layout_.place_of(""), some_of(left, left.size(), most_named)));
+  }
+  if (!never_here.empty()) {
+    all.push_back(fmt::format("without a copy at the takeover, and left as the primary has it: {}",
+                              some_of(never_here, never_here.size(), most_named)));
   }
   if (!deleted.empty()) {
     all.push_back(fmt::format("deleted by the stand-in, and not on the primary: {}",

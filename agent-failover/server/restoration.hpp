@@ -9,6 +9,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -35,16 +36,20 @@ struct restoration_progress {
   std::uint64_t bytes_total = 0;
 };
 
+// Of a file at this place; an application that only opens a database leaves one without.
+bool has_content(const std::string& place);
+
 class restoration {
  public:
   restoration(capture::capture_engine& engine, const copy_layout& layout, const v1::ServerSpec& spec,
               std::function<void()> on_change);
   ~restoration();
 
-  // Starts a stream per database, those included that the stand-in made, and file tree. The agent refuses
-  // unless it is fenced and its applications are down.
+  // Starts a stream per database, those included that the stand-in made, and file tree; none for what was
+  // found and is not here, nor for what is `left_there` (catalogs). The agent refuses unless it is fenced and
+  // its applications are down.
   absl::Status begin(const std::shared_ptr<grpc::Channel>& channel, std::uint64_t epoch,
-                     const made_databases& made);
+                     const made_databases& made, const std::set<std::string>& left_there);
   // The same for databases that were made since; before a drain.
   void follow(const made_databases& made);
   // A made or found database that is gone, and a made one that cannot be read, holds up nothing any longer.
@@ -80,6 +85,7 @@ class restoration {
   std::shared_ptr<grpc::Channel> channel_;
   std::uint64_t epoch_ = 0;
   bool drained_ = false;
+  std::set<std::string> left_there_;
   std::vector<std::string> left_;        // made, and not brought
   std::vector<std::string> unreadable_;  // made, and not brought, for they cannot be read
   mutable std::mutex lanes_;             // what progress() goes through

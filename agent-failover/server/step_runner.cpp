@@ -1,6 +1,6 @@
 #include "agent-failover/server/step_runner.hpp"
 
-#include <fmt/core.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -8,6 +8,7 @@
 
 #include "agent-failover/link/agent_connection.hpp"
 #include "agent-failover/network/address_claim.hpp"
+#include "agent-failover/server/copied_databases.hpp"
 #include "agent-failover/server/file_feeds.hpp"
 #include "agent-failover/server/histories.hpp"
 #include "agent-failover/server/hook.hpp"
@@ -184,8 +185,10 @@ absl::Status step_runner::dispatch(const step_context& context, step_outcome& ou
     case step_id::fold_copy:
       return copies_.take_back();
     case step_id::give_up_address:
-    case step_id::release_address:
       return release_addresses();
+    case step_id::release_address:
+      UNDERSTUDY_RETURN_IF_ERROR(release_addresses());
+      return set_aside_what_had_no_copy(context);
     case step_id::reverse_heal:
       return reverse_heal(context);
     case step_id::drain:
@@ -276,6 +279,9 @@ absl::Status step_runner::freeze(const step_context& context, step_outcome& outc
   // The copy is ahead of the primary already: what the first takeover froze stays the base of any comparison.
   if (context.copy_newest) return absl::OkStatus();
   UNDERSTUDY_ASSIGN_OR_RETURN(outcome.frozen, copies_.registers());
+  if (const auto without = copies_.without_copy(); !without.empty())
+    outcome.note =
+        fmt::format("the stand-in goes without {}: there is no copy yet", fmt::join(without, ", "));
   frozen_ = outcome.frozen;
   return mark_takeover(parts_.fs, layout_);
 }
@@ -392,8 +398,10 @@ absl::Status step_runner::check_divergence(const step_context& context) {
   const made_databases made = find_made(layout_, spec_, there.database_patterns());
   const auto made_here = [&](const v1::DatabaseDescription& database) {
     const auto same = [&](const auto& one) { return one.path() == database.path(); };
+    // One that people named, and that had no copy, is the primary's.
+    const auto found = [&](const v1::DatabaseSpec& one) { return same(one) && one.found(); };
     return std::any_of(made.bring.begin(), made.bring.end(), same) ||
-           (std::any_of(spec_.databases().begin(), spec_.databases().end(), same) &&
+           (std::any_of(spec_.databases().begin(), spec_.databases().end(), found) &&
             std::filesystem::exists(layout_.place_of(database.path())));
   };
   std::string diverged;
@@ -457,9 +465,17 @@ absl::Status step_runner::open_way_back(const step_context& context) {
   if (!stand_in_.up()) UNDERSTUDY_RETURN_IF_ERROR(copies_.release_to_stand_in());
   UNDERSTUDY_ASSIGN_OR_RETURN(const v1::DescribeResponse there, parts_.agent.describe(describe_timeout));
   patterns_ = there.database_patterns();
+  left_there_ = never_copied(spec_, frozen_);
+  for (const auto& database : spec_.databases()) {
+    const auto same = [&](const auto& one) {
+      return one.catalog() == database.catalog() && one.status().phase() != v1::SourceStatus::PHASE_ABSENT;
+    };
+    const bool has = std::any_of(there.databases().begin(), there.databases().end(), same);
+    if (!has && has_content(layout_.place_of(database.path()))) left_there_->erase(database.catalog());
+  }
   auto back = std::make_unique<restoration>(parts_.capture, layout_, spec_, on_.changed);
   UNDERSTUDY_RETURN_IF_ERROR(
-      back->begin(parts_.agent.channel(), context.epoch, find_made(layout_, spec_, patterns_)));
+      back->begin(parts_.agent.channel(), context.epoch, find_made(layout_, spec_, patterns_), *left_there_));
   {
     std::lock_guard lock(way_back_mutex_);
     way_back_ = std::move(back);
@@ -508,6 +524,19 @@ absl::Status step_runner::set_aside(const step_context& context, step_outcome& o
   for (const auto& remark : way_back_->remarks(frozen_)) note(remark);
   drop_way_back();
   return absl::OkStatus();
+}
+
+// What the stand-in made of a database that it had no copy of, and that the primary keeps. Nobody needs it
+// here any more, and the copy is made in its place.
+absl::Status step_runner::set_aside_what_had_no_copy(const step_context& context) {
+  std::set<std::string> made;
+  const std::set<std::string> left = left_there_ ? *left_there_ : never_copied(spec_, frozen_);
+  for (const auto& database : spec_.databases()) {
+    if (left.contains(database.catalog()) && has_content(layout_.place_of(database.path())))
+      made.insert(database.catalog());
+  }
+  if (made.empty()) return absl::OkStatus();
+  return copies_.set_aside(made, fmt::format("stand-in-{}", context.epoch));
 }
 
 absl::StatusOr<std::vector<std::string>> step_runner::adopt(const step_context& context) {

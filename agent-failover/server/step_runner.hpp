@@ -11,6 +11,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -120,6 +121,7 @@ class step_runner {
   absl::Status await_way_back();
   absl::Status drain(const step_context& context);
   absl::Status set_aside(const step_context& context, step_outcome& outcome);
+  absl::Status set_aside_what_had_no_copy(const step_context& context);
   absl::StatusOr<std::vector<std::string>> adopt(const step_context& context);
   void drop_way_back();
   bool cancelled() const { return running_ <= cancelled_up_to_; }
@@ -139,6 +141,8 @@ class step_runner {
   std::unique_ptr<restoration> way_back_;
   google::protobuf::RepeatedPtrField<v1::DatabasePattern>
       patterns_;  // the agent's, since the way back was opened
+  std::optional<std::set<std::string>>
+      left_there_;  // named, without a copy at the takeover, and the primary's
   std::vector<store::freeze_row> frozen_;
   std::uint64_t running_ = 0;  // serial of the present step
   std::atomic<std::uint64_t> cancelled_up_to_{0};

@@ -16,6 +16,7 @@ namespace understudy::test {
 namespace {
 
 using testing::Contains;
+using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::Not;
 
@@ -147,19 +148,41 @@ TEST_F(host_daily, taken_over_on_the_last_generation_while_one_is_made) {
   EXPECT_THAT(world_.violations(), IsEmpty());
 }
 
-// A database that was added since has no copy: the server is shown as it is, and not taken over without it.
-TEST_F(host_daily, a_server_is_not_protected_until_a_database_that_was_added_is_copied) {
+// A database that was added since has no copy yet: all the others are protected meanwhile.
+TEST_F(host_daily, a_database_that_is_added_holds_up_no_takeover) {
   world_.stop();
   auto& added = *p1().spec.add_databases();
   added.set_catalog("second");
   added.set_path(p1().place + "/second.db");
   world_.start(false);
   ASSERT_TRUE(world_.until([&] { return world_.host->state("p1").agent_connected(); }));
-  EXPECT_FALSE(world_.host->state("p1").is_protected());
-  p1().answers_pings = false;
-  ASSERT_TRUE(world_.until([&] { return world_.is("Blocked"); })) << world_.host->state("p1").state();
+  EXPECT_TRUE(world_.host->state("p1").is_protected());
+  EXPECT_THAT(world_.host->state("p1").warnings(),
+              Contains(HasSubstr("second is copied for the first time")));
+
+  // The primary is not stopped for less than everything.
+  const auto planned = world_.host->command(world_.command(api::verb::failover));
+  ASSERT_TRUE(planned.has_value());
+  EXPECT_THAT(message_of(planned->status), HasSubstr("go without with --force"));
   EXPECT_TRUE(p1().primary.application_runs());
-  EXPECT_THAT(p1().primary.orders(), Not(Contains(testing::HasSubstr("fence"))));
+  EXPECT_THAT(p1().primary.orders(), Not(Contains(HasSubstr("fence"))));
+
+  p1().answers_pings = false;
+  ASSERT_TRUE(world_.until([&] { return world_.is("StandingIn"); })) << world_.host->state("p1").state();
+  ASSERT_TRUE(world_.until([&] { return p1().stand_in_rows() == 1; }));
+  std::string told;
+  for (const auto& event : world_.host->events("p1")) told += event.text() + "\n";
+  EXPECT_THAT(told, HasSubstr("goes without second"));
+  // Also when the daemon is another one by then.
+  world_.stop();
+  world_.start(false);
+  ASSERT_TRUE(world_.until([&] { return world_.is("StandingIn"); }));
+  p1().answers_pings = true;
+  ASSERT_TRUE(world_.until([&] { return world_.host->state("p1").agent_connected(); }));
+  const auto back = world_.host->command(world_.command(api::verb::failback));
+  ASSERT_TRUE(back && back->status.ok()) << (back ? message_of(back->status) : "");
+  ASSERT_TRUE(world_.until([&] { return world_.is("Monitoring"); })) << world_.operation();
+  EXPECT_THAT(world_.violations(), IsEmpty());
 }
 
 TEST_F(host_daily, a_copy_that_is_gone_is_made_again) {

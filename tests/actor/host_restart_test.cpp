@@ -60,7 +60,10 @@ void takeover_and_failback(host_world& world, comeback how, const between_lives&
       << ": " << world.host->state("p1").reason() << "; " << last << "; " << world.operation();
   // The same end, however it got there.
   ASSERT_TRUE(until([&] { return p1.primary.application_runs(); }));
-  ASSERT_TRUE(until([&] { return world.host->state("p1").status() == v1::SERVER_STATUS_OK; }));
+  // In step again, but for a database that nobody has a copy of.
+  ASSERT_TRUE(until([&] {
+    return p1.spec.databases_size() > 1 || world.host->state("p1").status() == v1::SERVER_STATUS_OK;
+  }));
   EXPECT_THAT(p1.stand_ins(), IsEmpty());
   EXPECT_TRUE(world.host->state("p1").is_protected());
   EXPECT_EQ(p1.primary.epoch(), world.host->state("p1").epoch());
@@ -112,6 +115,50 @@ void killed_at_every_record(comeback how) {
     takeover_and_failback(world, how);
   });
   testing::Test::RecordProperty("records", records);
+}
+
+// A database was added that has no copy yet, and the stand-in makes one of its own: the way home is the same,
+// and what it wrote is there.
+TEST(host_restart, reaches_the_same_end_with_a_database_that_was_added) {
+  const auto add = [](host_world& world) {
+    world.start(false);
+    ASSERT_TRUE(world.protect());
+    world.stop();
+    auto& added = *world.server().spec.add_databases();
+    added.set_catalog("second");
+    added.set_path(std::filesystem::path(world.server().primary.database()).replace_filename("second.db"));
+    world.start(false);
+    ASSERT_TRUE(world.until([&] { return world.host->state("p1").agent_connected(); }));
+    ASSERT_TRUE(world.host->state("p1").is_protected());
+  };
+  int records = 0;
+  {
+    host_world world;
+    add(world);
+    const int before = world.host->commits();
+    takeover_and_failback(world, comeback::restarted);
+    records = world.host->commits() - before;
+  }
+  ASSERT_GT(records, 20);
+  std::atomic<int> times_made{0};
+  for_each_case(records, [&](int record) {
+    SCOPED_TRACE(fmt::format("killed after record {}", record));
+    host_world world;
+    add(world);
+    const std::string there = world.server().spec.databases(1).path();
+    bool made = false;
+    world.host->kill_after(record);
+    takeover_and_failback(world, comeback::restarted, [&](host_world& dead) {
+      if (made || dead.server().stand_ins().empty()) return;
+      run_sql(dead.directory.path() + "/host/servers/p1/root" + there,
+              "create table t(x); insert into t values(7)");
+      made = true;
+    });
+    if (!made) return;
+    ++times_made;
+    EXPECT_EQ(run_sql(there, "select x from t"), "7");
+  });
+  EXPECT_GT(times_made, 3);
 }
 
 TEST(host_restart, reaches_the_same_end_when_the_daemon_is_killed_at_every_record) {

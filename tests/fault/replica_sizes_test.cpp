@@ -16,6 +16,7 @@
 #include "common/os/byte_lock.hpp"
 #include "common/os/unique_fd.hpp"
 #include "common/sqlite/wal_format.hpp"
+#include "common/status/errno_status.hpp"
 #include "common/status/status_macros.hpp"
 #include "common/status/status_text.hpp"
 #include "tests/fault/replica_history.hpp"
@@ -296,7 +297,7 @@ TEST(full_disk, at_every_write) {
       met_with = work();
       if (!met_with.ok()) {
         ++met;
-        ASSERT_TRUE(absl::IsResourceExhausted(met_with)) << met_with.ToString();
+        ASSERT_TRUE(is_out_of_space(met_with)) << met_with.ToString();
         // The next stream takes the copy back, still without space or with it.
         (void)copy.resume();
         disk.grow();

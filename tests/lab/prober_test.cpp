@@ -207,8 +207,10 @@ TEST(prober, a_frozen_process_blames_nobody) {
   std::istringstream lines(ping.log());
   std::string line;
   std::size_t skipped = 0;
+  bool answered = false;  // a bridge may forward nothing for a second after its links came up
   while (std::getline(lines, line)) {
-    EXPECT_EQ(line.find("timeout"), std::string::npos) << line;
+    answered = answered || line.find(" reply") != std::string::npos;
+    EXPECT_TRUE(!answered || line.find("timeout") == std::string::npos) << line;
     if (const auto at = line.find("was late skipped="); at != std::string::npos)
       skipped += std::stoul(line.substr(at + 17));
   }

@@ -155,7 +155,9 @@ class fake_primary::implementation final : public v1::PrimaryAgent::Service {
       grpc::ServerContext* context,
       grpc::ServerReaderWriter<v1::ReplicateDatabaseResponse, v1::ReplicateDatabaseRequest>* call) override {
     const channel::replicate_database_service service{
-        .find = [this](const std::string&) -> absl::StatusOr<std::shared_ptr<channel::database_source>> {
+        .find =
+            [this](const std::string& catalog) -> absl::StatusOr<std::shared_ptr<channel::database_source>> {
+          if (catalog != "main") return absl::NotFoundError("no such database: " + catalog);
           return source_;
         },
         .on_progress = {}};
