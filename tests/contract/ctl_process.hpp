@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <cstdlib>
 #include <string>
 #include <utility>
 #include <vector>
@@ -28,6 +29,9 @@ class ctl_process {
     for (auto& argument : arguments) argv.push_back(argument.data());
     argv.push_back(nullptr);
     auto copy = environment;
+    // A sanitizer's suppressions are for it, too.
+    if (const char* options = std::getenv("TSAN_OPTIONS"); options != nullptr)
+      copy.push_back(std::string("TSAN_OPTIONS=") + options);
     std::vector<char*> envp;
     for (auto& variable : copy) envp.push_back(variable.data());
     envp.push_back(nullptr);
