@@ -55,6 +55,21 @@ class host_daily : public testing::Test {
     return found;
   }
 
+  // 16 MiB for 4096 of them, which no compression makes less.
+  static std::string insert_blobs(int count) {
+    return fmt::format(
+        "with recursive n(i) as (select 1 union all select i + 1 from n where i < {}) "
+        "insert into t select randomblob(4000) from n",
+        count);
+  }
+  // The first part of a database's file as a heal that ended there leaves it.
+  static void leave_unfinished(const std::string& database, const std::string& place, double share) {
+    const auto bytes = static_cast<double>(std::filesystem::file_size(database)) * share;
+    std::string pages(static_cast<std::size_t>(bytes) / 4096 * 4096, '\0');
+    std::ifstream(database, std::ios::binary).read(pages.data(), static_cast<std::streamsize>(pages.size()));
+    std::ofstream(place, std::ios::binary) << pages;
+  }
+
   host_world world_;
 };
 
@@ -183,6 +198,54 @@ TEST_F(host_daily, a_database_that_is_added_holds_up_no_takeover) {
   ASSERT_TRUE(back && back->status.ok()) << (back ? message_of(back->status) : "");
   ASSERT_TRUE(world_.until([&] { return world_.is("Monitoring"); })) << world_.operation();
   EXPECT_THAT(world_.violations(), IsEmpty());
+}
+
+// What a daemon that was killed leaves of a generation: the pages that it brought, at their places.
+TEST_F(host_daily, what_an_attempt_brought_is_not_brought_again) {
+  run_sql(p1().primary.database(), insert_blobs(4096));
+  for (const double brought : {0.0, 0.6}) {
+    world_.stop();
+    run_sql(p1().primary.database(), "update t set x = randomblob(4000) where typeof(x) = 'blob'");
+    run_sql(p1().primary.database(), "pragma wal_checkpoint(truncate)");
+    const auto whole = std::filesystem::file_size(p1().primary.database());
+    if (brought > 0) {
+      const std::string next = directory() + "/next/main";
+      std::filesystem::create_directories(directory() + "/next");
+      std::filesystem::copy_file(copy(), next + ".db");
+      std::ofstream(next + ".seeded").flush();
+      leave_unfinished(p1().primary.database(), next + ".db-unfinished", brought);
+    }
+    std::ofstream(directory() + "/daily") << "1\n";
+    const std::uint64_t before = p1().primary.sent_bytes();
+    world_.start(false);
+    const std::string newest = run_sql(p1().primary.database(), "select hex(x) from t where rowid = 4000");
+    ASSERT_TRUE(
+        world_.until([&] { return run_sql(copy(), "select hex(x) from t where rowid = 4000") == newest; }));
+    // A stream's last bytes are counted when it has ended, which may be a moment later.
+    const auto sent = [&] {
+      return static_cast<double>(p1().primary.sent_bytes() - before) / static_cast<double>(whole);
+    };
+    if (brought == 0) {
+      ASSERT_TRUE(world_.until([&] { return sent() > 0.9; }));
+    }
+    EXPECT_LT(sent(), 1.2 - brought);
+  }
+}
+
+TEST_F(host_daily, what_a_failback_brought_is_not_brought_again) {
+  p1().answers_pings = false;
+  ASSERT_TRUE(world_.until([&] { return world_.is("StandingIn"); }));
+  run_sql(copy(), insert_blobs(4096));
+  run_sql(copy(), "pragma wal_checkpoint(truncate)");
+  const auto whole = std::filesystem::file_size(copy());
+  leave_unfinished(copy(), p1().primary.database() + ".understudy-incoming-unfinished", 0.6);
+  p1().answers_pings = true;
+  ASSERT_TRUE(world_.until([&] { return world_.host->state("p1").agent_connected(); }));
+  const auto back = world_.host->command(world_.command(api::verb::failback));
+  ASSERT_TRUE(back && back->status.ok()) << (back ? message_of(back->status) : "");
+  ASSERT_TRUE(world_.until([&] { return world_.is("Monitoring"); })) << world_.operation();
+  EXPECT_EQ(run_sql(p1().primary.database(), "select count(*) from t where typeof(x) = 'blob'"), "4096");
+  EXPECT_LT(static_cast<double>(p1().primary.received_bytes()) / static_cast<double>(whole), 0.6);
 }
 
 TEST_F(host_daily, a_copy_that_is_gone_is_made_again) {

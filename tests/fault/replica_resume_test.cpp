@@ -175,6 +175,33 @@ TEST_F(replica_resume, a_heal_goes_on_after_a_cut) {
   }
 }
 
+// They cannot be told from pages that never came, and so are brought again: nothing else is.
+TEST_F(replica_resume, pages_of_zeros_are_brought_again) {
+  constexpr int freed = rows / 4;
+  ASSERT_TRUE(sql(fmt::format("PRAGMA secure_delete=ON; DELETE FROM t WHERE id <= {}", freed)));
+  start_agent();
+  const std::uint64_t whole = feed();
+  for (const bool killed : {false, true}) {
+    copy.reset();
+    std::filesystem::remove_all(host.path());
+    std::filesystem::create_directory(host.path());
+    open_copy();
+    const std::uint64_t brought = feed(whole / 4 * 3, killed);
+    ASSERT_TRUE(std::filesystem::exists(unfinished));
+    const std::uint64_t more = feed();
+    EXPECT_LE(more, rest(whole, brought) + freed * 4200ull);
+    EXPECT_EQ(copy->state().combined, source->state().combined);
+    EXPECT_FALSE(std::filesystem::exists(unfinished));
+    ASSERT_TRUE(copy->prepare_for_stand_in().ok());
+    EXPECT_THAT(test::through_sqlite(place, "PRAGMA integrity_check; SELECT count(*) FROM t").value_or(""),
+                testing::StartsWith(fmt::format("ok\n{}", rows - freed)));
+    ASSERT_TRUE(copy->resume().ok());
+    fmt::print("killed {}: {:.1f} of {:.1f} MiB, then {:.1f}\n", killed,
+               static_cast<double>(brought) / 1048576, static_cast<double>(whole) / 1048576,
+               static_cast<double>(more) / 1048576);
+  }
+}
+
 TEST_F(replica_resume, nothing_is_left_where_it_is_not_wanted_any_more) {
   feed(30 << 20);
   ASSERT_TRUE(std::filesystem::exists(unfinished));

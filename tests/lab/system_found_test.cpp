@@ -55,6 +55,9 @@ TEST_F(system_found, is_protected_by_itself_and_never_travels_as_a_file) {
   ASSERT_TRUE(wait_until([&] { return copy_has_document("later.txt"); }, 20s));
   EXPECT_EQ(copy_named("tenant-three").name(), "");
   EXPECT_FALSE(copy_has_document("three.db"));
+  // Nothing is said of what was not looked at yet.
+  EXPECT_THAT(site->agent().log(), testing::Not(testing::HasSubstr("by scans only")));
+  EXPECT_THAT(site->agent().log(), testing::Not(testing::HasSubstr("there is no such database yet\n")));
 }
 
 // Whatever was protected before goes on: neither its streams nor the supervisor begin anew.
@@ -98,6 +101,56 @@ TEST_F(system_found, does_not_interrupt_what_is_protected_already) {
               testing::ContainsRegex("TakingOver\\(start_application\\) .* ok"));
   for (const char* name : {"many0.db", "many19.db"})
     EXPECT_EQ(query(site->copy_of(files_ + "/" + name), "SELECT x FROM t"), std::vector<std::string>{"1"});
+}
+
+// As many as a server may have, through the whole pair: all in step, and all there after the takeover.
+TEST_F(system_found, a_thousand_are_protected_and_taken_over) {
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+  constexpr int databases = 200;  // ten times as slow, each
+#else
+  constexpr int databases = 1000;
+#endif
+  constexpr auto patience = 120s;  // of a slow machine; a few seconds here
+  protect({}, true, {.agent_more = pattern_});
+  const auto resident_mib = [](int pid) {
+    std::ifstream status("/proc/" + std::to_string(pid) + "/status");
+    std::string word;
+    long kib = 0;
+    while (status >> word && word != "VmRSS:") {
+    }
+    status >> kib;
+    return kib / 1024;
+  };
+  const long host_before = resident_mib(site->host_daemon().pid());
+  const long agent_before = resident_mib(site->agent().pid());
+  make("many0.db");
+  const std::string first = site->on_primary(files_ + "/many0.db").string();
+  ASSERT_TRUE(through_sqlite(first, "PRAGMA wal_checkpoint(TRUNCATE)"));
+  const auto begun = std::chrono::steady_clock::now();
+  for (int i = 1; i < databases; ++i)
+    std::filesystem::copy_file(first, site->on_primary(files_ + "/many" + std::to_string(i) + ".db"));
+  ASSERT_TRUE(site->wait_state(
+      [](const v1::ServerState& now) {
+        return now.databases_size() == databases + 1 &&
+               std::all_of(now.databases().begin(), now.databases().end(),
+                           [](const auto& one) { return one.phase() == v1::COPY_PHASE_STREAMING; });
+      },
+      patience));
+  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begun;
+  std::printf("%d databases in step after %.1f s; host %ld MiB (%ld before), agent %ld MiB (%ld before)\n",
+              databases, took.count(), resident_mib(site->host_daemon().pid()), host_before,
+              resident_mib(site->agent().pid()), agent_before);
+  ASSERT_TRUE(through_sqlite(first, "INSERT INTO t VALUES(2)"));
+  const auto ordered = std::chrono::steady_clock::now();
+  site->must({"failover", "primary", "--yes"}, patience);
+  ASSERT_TRUE(serves(site->service_address()));
+  std::printf("taken over after %.1f s\n",
+              std::chrono::duration<double>(std::chrono::steady_clock::now() - ordered).count());
+  EXPECT_EQ(query(site->copy_of(files_ + "/many0.db"), "SELECT x FROM t"),
+            (std::vector<std::string>{"1", "2"}));
+  for (int i = 1; i < databases; i += 37)
+    EXPECT_EQ(query(site->copy_of(files_ + "/many" + std::to_string(i) + ".db"), "SELECT x FROM t"),
+              std::vector<std::string>{"1"});
 }
 
 // Made while the host's daemon is away: found when it is back.

@@ -9,6 +9,7 @@
 #include <fstream>
 #include <mutex>
 #include <stdexcept>
+#include <utility>
 
 #include "agent-primary/capture/capture_engine.hpp"
 #include "agent-primary/service/adoption_record.hpp"
@@ -151,6 +152,15 @@ class fake_primary::implementation final : public v1::PrimaryAgent::Service {
     return grpc::Status::OK;
   }
 
+  // Adds up what one stream after the other says of itself.
+  static std::function<void(const std::string&, const channel::database_progress&)> counted(
+      std::atomic<std::uint64_t>& total, std::uint64_t channel::database_progress::*bytes) {
+    return [&total, bytes, before = std::uint64_t{0}](const std::string&,
+                                                      const channel::database_progress& progress) mutable {
+      total += progress.*bytes - std::exchange(before, progress.*bytes);
+    };
+  }
+
   grpc::Status ReplicateDatabase(
       grpc::ServerContext* context,
       grpc::ServerReaderWriter<v1::ReplicateDatabaseResponse, v1::ReplicateDatabaseRequest>* call) override {
@@ -160,7 +170,7 @@ class fake_primary::implementation final : public v1::PrimaryAgent::Service {
           if (catalog != "main") return absl::NotFoundError("no such database: " + catalog);
           return source_;
         },
-        .on_progress = {}};
+        .on_progress = counted(sent_, &channel::database_progress::sent_bytes)};
     return channel::serve(service, *context, *call);
   }
 
@@ -190,7 +200,7 @@ class fake_primary::implementation final : public v1::PrimaryAgent::Service {
                    .turn = std::move(turn)}));
           return std::make_unique<forgetful_restore>(std::move(restore), answers_to_lose_);
         },
-        .on_progress = {}};
+        .on_progress = counted(received_, &channel::database_progress::received_bytes)};
     return channel::serve(service, *context, *call);
   }
 
@@ -244,6 +254,8 @@ class fake_primary::implementation final : public v1::PrimaryAgent::Service {
   const std::string directory_;
   service::restore_turns restores_;
   const std::string database_;
+  std::atomic<std::uint64_t> sent_{0};
+  std::atomic<std::uint64_t> received_{0};
   fake_verification verification_{database_};
   const std::string running_file_;
   std::unique_ptr<capture::capture_engine> engine_;
@@ -272,6 +284,14 @@ fake_primary::~fake_primary() {
 int fake_primary::port() const {
   return implementation_->port_;
 }
+std::uint64_t fake_primary::sent_bytes() const {
+  return implementation_->sent_;
+}
+
+std::uint64_t fake_primary::received_bytes() const {
+  return implementation_->received_;
+}
+
 const std::string& fake_primary::database() const {
   return implementation_->database_;
 }

@@ -4,6 +4,7 @@
 // capture and a real restore, whose right to run follows the agent's rules (epochs only grow) in memory. Its
 // application is a file that exists while it runs.
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -38,6 +39,10 @@ class fake_primary {
   void deafen_line();
   // The next adoptions are carried out, and their answers lost with the stream.
   void lose_adoption_answers(int count);
+
+  // Of the streams of databases to the host, and of those that came back.
+  std::uint64_t sent_bytes() const;
+  std::uint64_t received_bytes() const;
 
   // Orders that came, in order: "grant 3", "fence 2", with " refused" if they were.
   std::vector<std::string> orders() const;
