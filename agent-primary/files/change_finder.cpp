@@ -110,8 +110,8 @@ void change_finder::look_at(const std::string& path, const hint& why) {
   ensure_parents(path);
   const std::optional<index_record> known = index_.find(path);
   const bool is_directory = (*found)->what.kind == entry_kind::directory;
-  const bool below = is_directory && path != base_path &&
-                     (why.recursive || !known || known->kind != entry_kind::directory);
+  const bool below =
+      is_directory && path != base_path && (why.recursive || !known || known->kind != entry_kind::directory);
   look(**std::move(found), false);
   if (below) scan(path);
 }
@@ -119,9 +119,7 @@ void change_finder::look_at(const std::string& path, const hint& why) {
 void change_finder::ensure_parents(std::string_view path) {
   for (std::string_view parent = parent_of(path); !parent.empty(); parent = parent_of(parent)) {
     const std::optional<index_record> known = index_.find(parent);
-    if ((known && known->kind == entry_kind::directory) ||
-        directories_.contains(std::string(parent)))
-      return;
+    if ((known && known->kind == entry_kind::directory) || directories_.contains(std::string(parent))) return;
     directories_.emplace(parent, op(operation::kind::put, std::string(parent)));
   }
 }
@@ -181,8 +179,7 @@ void change_finder::look(observation&& found, bool scanned) {
                                                  hinted->second.last > known->read_at_steady};
   const step needed = decide(known ? &*known : nullptr, found, why);
   if ((needed == step::put || needed == step::verify) && !work_->everything && !receiver_ &&
-      (!known || known->inode != found.inode) && is_half_of_a_rename(found) &&
-      hold(found.what.path)) {
+      (!known || known->inode != found.inode) && is_half_of_a_rename(found) && hold(found.what.path)) {
     return;
   }
   add(needed, std::move(found));

@@ -68,8 +68,8 @@ std::vector<std::pair<std::string, std::string>> plan_renames(
       const ino_t there = inode_at(to);
       if (there != 0 && there != known->inode) continue;
     }
-    if (const std::optional<index_record> target = index.find(to); target && target->inode == known->inode &&
-                                                     target->device == known->device && known->inode != 0) {
+    if (const std::optional<index_record> target = index.find(to);
+        target && target->inode == known->inode && target->device == known->device && known->inode != 0) {
       continue;  // two names of one file: rename(2) does nothing
     }
     if (index.rename(from, to, first_sequence + planned.size())) planned.push_back(*at);
