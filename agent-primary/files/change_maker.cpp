@@ -440,6 +440,8 @@ void change_maker::attributes(const std::string& path, v1::FileBatch& batch) {
   const std::optional<index_record> known = index_.find(path);
   if (path != base_path) {
     if (!known || !known->same || known->kind != found->what.kind) return put(path, batch);
+    // Another one may lie there since it was looked at, and where it leads is no attribute.
+    if (found->what.kind == entry_kind::symlink) return put(path, batch);
     const bool other_file = known->inode != found->inode || known->device != found->device;
     if (found->what.kind == entry_kind::regular && (known->size != found->what.size || other_file))
       return put(path, batch);
