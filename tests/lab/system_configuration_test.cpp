@@ -11,7 +11,6 @@ namespace understudy::test {
 namespace {
 
 using testing::HasSubstr;
-using testing::IsEmpty;
 
 class system_configuration : public system_test {
  protected:
