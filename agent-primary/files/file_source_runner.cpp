@@ -52,8 +52,9 @@ absl::Status file_source_runner::work() {
     if (taken.ended) return absl::OkStatus();
     UNDERSTUDY_ASSIGN_OR_RETURN(auto message, session.next());
     board_.post(session.progress());
-    if (message && !stream_.send(*std::move(message))) return absl::OkStatus();
-    until = message ? std::chrono::steady_clock::time_point::min() : session.wait_until();
+    const bool more = message.has_value();
+    if (more && !stream_.send(*std::move(message))) return absl::OkStatus();
+    until = more ? std::chrono::steady_clock::time_point::min() : session.wait_until();
   }
 }
 

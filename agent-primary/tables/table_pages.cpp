@@ -19,7 +19,6 @@ using rows::corrupt;
 using rows::tree_kind;
 
 constexpr std::size_t reserved_at = 20;  // in the file header: unused bytes at each page's end
-constexpr std::uint32_t most_reserved = 255;
 
 bool all_zeros(std::string_view bytes) {
   return bytes.find_first_not_of('\0') == std::string_view::npos;
