@@ -120,7 +120,7 @@ TEST_F(files_restore, touches_nothing_before_it_is_adopted_and_everything_then) 
   fs::create_symlink("both", pair.at("symlink"));
   take_over();
   std::ofstream(pair.copy() + "/both") << "new, by the stand-in";
-  std::ofstream(pair.copy() + "/made/by the stand-in");
+  std::ofstream(pair.copy() + "/made/by the stand-in") << std::flush;
   fs::remove(pair.copy() + "/d/removed by the stand-in");
   fs::rename(pair.copy() + "/d", pair.copy() + "/renamed");
   std::ofstream(pair.copy() + "/log", std::ios::app) << "more\n";

@@ -19,7 +19,6 @@
 namespace understudy::tables {
 namespace {
 
-using testing::HasSubstr;
 
 constexpr std::uint32_t page_size = 4096;
 

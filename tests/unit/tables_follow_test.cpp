@@ -26,7 +26,6 @@
 namespace understudy::tables {
 namespace {
 
-using rows::testing::pages;
 using rows::testing::random_writer;
 using rows::testing::recorder;
 using rows::testing::recorder_options;
