@@ -298,8 +298,10 @@ class held_watcher {
  public:
   explicit held_watcher(files::tree_watcher_options& options) {
     options.before_read = [gate = gate_] {
-      gate->held = gate->hold.load();
-      while (gate->hold) std::this_thread::sleep_for(milliseconds{1});
+      while (gate->hold) {
+        gate->held = true;
+        std::this_thread::sleep_for(milliseconds{1});
+      }
       return false;
     };
   }

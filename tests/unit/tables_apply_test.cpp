@@ -19,7 +19,6 @@
 namespace understudy::tables {
 namespace {
 
-
 constexpr std::uint32_t page_size = 4096;
 
 class bytes_image final : public rows::page_source {
