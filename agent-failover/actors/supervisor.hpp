@@ -18,6 +18,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -99,6 +100,7 @@ class supervisor {
   void follow_reading();
   void follow_copy();
   void copy_ended(const std::string& trouble, int grpc_code = 0);
+  std::string tell_missing();
   void tell_divergences();
   void record(policy::notice what, const std::string& text);
   void follow_agent();
@@ -159,6 +161,7 @@ class supervisor {
   system_clock::time_point copy_begun_;
   steady_clock::time_point daily_asked_;
   std::optional<steady_clock::time_point> daily_failed_;
+  std::set<std::string> missing_told_;  // databases that the last generation went without
 
   bool connected_ = false;
   std::string agent_trouble_;

@@ -1,5 +1,7 @@
 // What operators are shown of one server.
 
+#include <algorithm>
+#include <map>
 #include <set>
 #include <string>
 #include <vector>
@@ -33,11 +35,17 @@ void supervisor::publish() {
     }
   }
   inputs.stand_in = runner_->applications().status();
+  const bool here = machine_.owner == policy::right_owner::failover_host;
+  const auto missing = here ? std::map<std::string, std::string>{} : runner_->copies().missing_there();
   for (const std::string& catalog : first_copies) {
-    inputs.warnings.push_back(catalog + (machine_.owner == policy::right_owner::failover_host
-                                             ? " had no copy yet: the stand-in goes without it"
-                                             : " is copied for the first time: until then a takeover goes "
-                                               "without it"));
+    if (missing.contains(catalog)) continue;
+    inputs.warnings.push_back(
+        catalog + (here ? " had no copy yet: the stand-in goes without it"
+                        : " is copied for the first time: until then a takeover goes without it"));
+  }
+  for (const auto& [catalog, why] : missing) {
+    const bool first = std::find(first_copies.begin(), first_copies.end(), catalog) != first_copies.end();
+    inputs.warnings.push_back(catalog + ": " + why + (first ? "; a takeover goes without it" : ""));
   }
   if (!versions_.text.empty()) inputs.warnings.push_back(versions_.text);
   if (!application_versions_.empty()) inputs.warnings.push_back(application_versions_);

@@ -123,10 +123,26 @@ void supervisor::copy_ended(const std::string& trouble, int grpc_code) {
   daily_failed_.reset();
   daily_wanted_ = false;
   worker_->post([runner = runner_, begun = copy_begun_] { runner->copies().note_daily_done(begun); });
+  const std::string without = at_rest() ? tell_missing() : "";
   happen(policy::happened(event_kind::copy_done));
   if (asked_for)
-    operations_->succeed(at_rest() ? "the new generation is verified and in use"
+    operations_->succeed(at_rest() ? "the new generation is verified and in use" + without
                                    : "the copy is verified and in step");
+}
+
+// Each once for as long as it is missing, not each day anew. What the generation went without, in words.
+std::string supervisor::tell_missing() {
+  std::string without;
+  std::set<std::string> now;
+  for (const auto& [catalog, why] : runner_->copies().missing_there()) {
+    now.insert(catalog);
+    without += fmt::format(", without {} ({})", catalog, why);
+    if (!missing_told_.contains(catalog))
+      record(policy::notice::replication_failed,
+             fmt::format("{}: {}; the new generation has everything else", catalog, why));
+  }
+  missing_told_ = std::move(now);
+  return without;
 }
 
 void supervisor::follow_copy() {

@@ -23,6 +23,7 @@ using phase = daily_state::phase;
 using std::chrono::milliseconds;
 
 constexpr milliseconds look_every{100};         // at the streams, beside what they report
+constexpr milliseconds gone_for{2000};          // a file that is being replaced is back by then
 constexpr std::size_t seed_slice = 1 << 20;     // copied between two looks whether to end
 constexpr std::uint64_t flush_bytes = 8 << 20;  // the disk starts early
 constexpr int instructions_per_look = 100'000;  // of SQLite's machine
@@ -54,10 +55,11 @@ daily_copy::~daily_copy() {
   if (thread_.joinable()) thread_.join();
 }
 
-void daily_copy::begin(const v1::ServerSpec& spec) {
+void daily_copy::begin(const v1::ServerSpec& spec, std::set<std::string> may_lack) {
   cancel();
   if (thread_.joinable()) thread_.join();
   spec_ = spec;
+  may_lack_ = std::move(may_lack);
   cancelled_ = false;
   begun_at_ = std::chrono::steady_clock::now();
   show({.now = phase::copying, .reason = "preparing"});
@@ -93,10 +95,11 @@ void daily_copy::show(daily_state state) {
 
 void daily_copy::run() {
   images_.clear();
+  without_.clear();
   const absl::Status made = make();
   lanes_.clear();
   if (made.ok()) {
-    show({.now = phase::ready});
+    show({.now = phase::ready, .without = without_});
   } else if (!cancelled()) {
     log::warning(server_, "the new generation: {}", message_of(made));
     show({.now = phase::failed, .reason = std::string(message_of(made))});
@@ -109,7 +112,7 @@ absl::Status daily_copy::make() {
     UNDERSTUDY_RETURN_IF_ERROR(seed(database));
     lanes_.push_back(std::make_unique<database_lane>(
         fs_, server_, database.catalog(), fmt::format("{}/{}.db", layout_.next(), database.catalog()),
-        database.found(), [this] { changed_.notify_all(); }));
+        database.found() || may_lack_.contains(database.catalog()), [this] { changed_.notify_all(); }));
   }
   UNDERSTUDY_RETURN_IF_ERROR(bring_in_step());
   return verify();
@@ -171,6 +174,8 @@ absl::Status daily_copy::copy_in_use(const v1::DatabaseSpec& database, os::file&
 }
 
 absl::Status daily_copy::bring_in_step() {
+  std::map<std::string, std::string> gone;
+  auto gone_since = std::chrono::steady_clock::now();
   for (;;) {
     std::shared_ptr<grpc::Channel> channel;
     {
@@ -180,32 +185,62 @@ absl::Status daily_copy::bring_in_step() {
       channel = channel_;
     }
     bool in_step = true;
+    std::size_t streaming = 0;
+    std::map<std::string, std::string> gone_now;
     daily_state seen{.now = phase::copying};
     for (auto& lane : lanes_) {
       lane->keep(channel);
       const v1::CopyStatus status = lane->status();
       seen.bytes_done += status.bytes_done();
       seen.bytes_total += status.bytes_total();
-      if (status.phase() == v1::COPY_PHASE_STREAMING || lane->is_not_waited_for()) continue;
-      in_step = false;
+      if (status.phase() == v1::COPY_PHASE_STREAMING) {
+        ++streaming;
+        continue;
+      }
       if (seen.reason.empty()) seen.reason = fmt::format("{}: {}", lane->name(), status.reason());
+      if (status.phase() == v1::COPY_PHASE_STOPPED) {  // only what may be missing says so
+        gone_now.emplace(lane->name(), status.reason());
+        continue;
+      }
+      in_step = false;
       // Waiting helps against a cut line and a primary that is not ready, not against these.
       const absl::Status end = lane->last_end();
-      if (absl::IsResourceExhausted(end) || absl::IsPermissionDenied(end) || absl::IsNotFound(end))
+      if (absl::IsResourceExhausted(end) || absl::IsPermissionDenied(end) ||
+          (absl::IsNotFound(end) && !lane->was_found()))
         return end;
     }
     show(std::move(seen));
-    if (!in_step) continue;
-    // The end of a stream keeps what was received whole, so each ends at a commit.
-    for (auto& lane : lanes_) lane->stop();
-    return absl::OkStatus();
+    const auto now = std::chrono::steady_clock::now();
+    if (gone_now != gone) gone_since = now;
+    gone = std::move(gone_now);
+    const bool named =
+        std::any_of(gone.begin(), gone.end(), [&](const auto& one) { return may_lack_.contains(one.first); });
+    // A generation of nothing is none.
+    if (!in_step || (named && (streaming == 0 || now < gone_since + gone_for))) continue;
+    return leave_out(std::move(gone));
   }
+}
+
+absl::Status daily_copy::leave_out(std::map<std::string, std::string> without) {
+  // The end of a stream keeps what was received whole, so each ends at a commit.
+  for (auto& lane : lanes_) lane->stop();
+  UNDERSTUDY_ASSIGN_OR_RETURN(const auto next, fs_.open_root(layout_.next()));
+  for (auto& lane : lanes_) {
+    if (!without.contains(lane->name())) continue;
+    lane->close();
+    for (const std::string& name : names_in_next(lane->name())) {
+      if (const absl::Status removed = next->remove_file(name); !removed.ok() && !absl::IsNotFound(removed))
+        return removed;
+    }
+  }
+  without_ = std::move(without);
+  return absl::OkStatus();
 }
 
 absl::Status daily_copy::verify() {
   for (auto& lane : lanes_) {
-    if (lane->may_be_missing() && !lane->complete()) {
-      images_.emplace_back();  // nothing was there, and nothing is there now
+    if (without_.contains(lane->name())) {
+      images_.emplace_back();
       continue;
     }
     UNDERSTUDY_ASSIGN_OR_RETURN(
@@ -228,7 +263,7 @@ absl::Status daily_copy::switch_over(const std::vector<std::shared_ptr<database_
   for (std::size_t i = 0; adapt && switched.ok() && i < images_.size(); ++i) switched = adapt(i, images_[i]);
   if (switched.ok()) switched = put_in_use(fs_, layout_, live, std::move(images_));
   if (switched.ok()) {
-    show({.now = phase::done});
+    show({.now = phase::done, .without = without_});
   } else {
     show({.now = phase::failed, .reason = std::string(message_of(switched))});
   }

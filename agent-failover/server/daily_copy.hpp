@@ -13,8 +13,10 @@
 #include <chrono>
 #include <condition_variable>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -44,6 +46,8 @@ struct daily_state {
   std::string reason{};
   std::uint64_t bytes_done = 0;  // of this phase
   std::uint64_t bytes_total = 0;
+  // Of `ready` and `done`: what it goes without, by catalog, and why. Copies of these stay as they are.
+  std::map<std::string, std::string> without{};
 };
 
 class daily_copy {
@@ -53,8 +57,9 @@ class daily_copy {
   // Waits for the thread, which ends within a slice.
   ~daily_copy();
 
-  // Of these databases.
-  void begin(const v1::ServerSpec& spec);
+  // Of these databases. One of `may_lack` that the primary does not have, or that was found there once, is
+  // gone without when all others are in step; the others are waited for.
+  void begin(const v1::ServerSpec& spec, std::set<std::string> may_lack);
   // The streams' way to the agent; null: they pause.
   void use(std::shared_ptr<grpc::Channel> channel);
   // Ends soon, also while it runs; state() is idle then. Does not wait.
@@ -76,6 +81,8 @@ class daily_copy {
   absl::Status copy_in_use(const v1::DatabaseSpec& database, os::file& live, const struct ::stat& like,
                            os::directory& next);
   absl::Status bring_in_step();
+  // The lanes of what the primary does not have end here, and what was to become theirs goes.
+  absl::Status leave_out(std::map<std::string, std::string> without);
   absl::Status verify();
   bool cancelled() const { return cancelled_; }
   void show(daily_state state);
@@ -86,7 +93,9 @@ class daily_copy {
   const std::function<void()> on_change_;
 
   std::thread thread_;
-  v1::ServerSpec spec_;  // the thread's while there is one
+  v1::ServerSpec spec_;  // the thread's while there is one, as the next
+  std::set<std::string> may_lack_;
+  std::map<std::string, std::string> without_;
   std::chrono::steady_clock::time_point begun_at_;
   std::atomic<bool> cancelled_{false};
   std::vector<std::unique_ptr<database_lane>> lanes_;  // the thread's until it has ended

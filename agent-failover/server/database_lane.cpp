@@ -221,7 +221,7 @@ v1::CopyStatus database_lane::status() const {
     status.set_phase(v1::COPY_PHASE_STOPPED);
     status.set_reason(exists_             ? "it is gone on the primary; the copy is kept"
                       : progress_.refused ? "not protected: " + progress_.reason
-                                          : "it is gone on the primary");
+                                          : "there is none on the primary: " + absence());
     return status;
   }
   if (!running_) {
@@ -269,9 +269,25 @@ bool database_lane::is_not_waited_for() const {
   return hopeless() || (first_copy_ && !exists_);
 }
 
+std::string database_lane::absent_there() const {
+  std::lock_guard lock(mutex_);
+  return absence();
+}
+
+std::string database_lane::absence() const {
+  if (unheard()) return absl::IsNotFound(last_end_) ? std::string(message_of(last_end_)) : "";
+  const bool absent = progress_.now == database_progress::phase::waiting && progress_.absent;
+  return absent ? progress_.reason : "";
+}
+
+// What the last stream ended with is true until the next one says something.
+bool database_lane::unheard() const {
+  return !running_ || (progress_.now == database_progress::phase::waiting && progress_.reason.empty());
+}
+
 bool database_lane::hopeless() const {
   if (!found_) return false;
-  if (!running_) return absl::IsNotFound(last_end_);
+  if (unheard()) return absl::IsNotFound(last_end_);
   return progress_.now == database_progress::phase::waiting &&
          (progress_.absent || (progress_.refused && !exists_));
 }

@@ -41,7 +41,8 @@ struct finished_image {
 
 class database_lane final : public stream_lane {
  public:
-  // `place`: absolute path of the copy. `found`: by the agent, not named by people.
+  // `place`: absolute path of the copy. `found`: by the agent, not named by people, or else one that its
+  // source need not have.
   database_lane(os::file_system& fs, std::string server, std::string catalog, std::string place, bool found,
                 std::function<void()> on_change);
   ~database_lane() override;
@@ -79,6 +80,9 @@ class database_lane final : public stream_lane {
   // A takeover does not wait for a first copy of it: it was found, or is copied for the first time though the
   // server was protected before.
   bool may_be_missing() const { return found_ || first_copy_; }
+  bool was_found() const { return found_; }
+  // Why its source has no such database, as far as the stream says; empty: it has one, or nothing is known.
+  std::string absent_there() const;
   // Named by people, and has no copy yet: see above. Any thread.
   bool is_first_copy() const { return first_copy_; }
   void set_first_copy(bool first) { first_copy_ = first; }
@@ -95,6 +99,8 @@ class database_lane final : public stream_lane {
   void know(const channel::sink_state& state);  // under the mutex
   void say_behind(v1::CopyStatus& status) const;
   bool hopeless() const;
+  std::string absence() const;
+  bool unheard() const;
 
   os::file_system& fs_;
   const std::string place_;

@@ -89,16 +89,19 @@ absl::Status exchange_again(os::file_system& fs, const copy_layout& layout, cons
                              verified_at);
 }
 
-// Beside the copies, among the earlier ones.
+// Beside the copies, among the earlier ones: the databases of either, for one that was not of the replaced
+// generation may have been of one before.
 absl::Status keep_replaced(os::file_system& fs, const copy_layout& layout, os::directory& next,
-                           const generation_record& replaced) {
+                           const generation_record& replaced, const generation_record& record) {
   const std::string earlier =
       fmt::format("{}/generations/{}", layout.directory(), os::time_stamp(replaced.verified_at));
   UNDERSTUDY_RETURN_IF_ERROR(os::make_directories(fs, earlier));
   UNDERSTUDY_ASSIGN_OR_RETURN(const auto to, fs.open_root(earlier));
-  for (const auto& member : replaced.members) {
-    const std::string file = member.catalog + ".db";
-    UNDERSTUDY_RETURN_IF_ERROR(unless_missing(next.rename(file, *to, file)));
+  for (const auto* members : {&replaced.members, &record.members}) {
+    for (const auto& member : *members) {
+      const std::string file = member.catalog + ".db";
+      UNDERSTUDY_RETURN_IF_ERROR(unless_missing(next.rename(file, *to, file)));
+    }
   }
   return os::replace_file(*to, record_name, encode(replaced));
 }
@@ -128,7 +131,7 @@ absl::Status conclude_generation(os::file_system& fs, const copy_layout& layout)
     log::warning("generation", "the record of the replaced generation: {}", message_of(replaced.status()));
   }
   if (replaced.ok() && *replaced != record) {
-    const absl::Status kept = keep_replaced(fs, layout, *next, *replaced);
+    const absl::Status kept = keep_replaced(fs, layout, *next, *replaced, record);
     if (!kept.ok() && !absl::IsResourceExhausted(kept)) return kept;
     if (!kept.ok()) log::warning("generation", "the replaced generation is not kept: {}", message_of(kept));
     for (const auto& member : replaced->members)

@@ -203,7 +203,7 @@ void replication::keep(const std::shared_ptr<grpc::Channel>& channel, streams_wa
     return;
   }
   daily_.use(channel);
-  if (daily.now == daily_state::phase::idle) daily_.begin(spec_);
+  if (daily.now == daily_state::phase::idle) daily_.begin(spec_, may_lack());
   if (daily.now != daily_state::phase::ready) return;
   const absl::Status switched = switch_over();
   if (switched.ok()) return;
@@ -214,6 +214,18 @@ void replication::keep(const std::shared_ptr<grpc::Channel>& channel, streams_wa
   absl::Status again = complete_generation(fs_, layout_, spec_);
   for (auto& lane : databases_) again.Update(lane->open());
   if (!again.ok()) log::error(spec_.name(), "and cannot be put in use: {}", message_of(again));
+}
+
+// A server is as protected without what its primary does not have: its copy stays, or there never was any. A
+// copy that was lost is not gone without.
+std::set<std::string> replication::may_lack() const {
+  std::set<std::string> catalogs;
+  for (int i = 0; i < spec_.databases_size(); ++i) {
+    const auto& lane = databases_[static_cast<std::size_t>(i)];
+    if (!spec_.databases(i).found() && (lane->complete() || lane->is_first_copy()))
+      catalogs.insert(lane->name());
+  }
+  return catalogs;
 }
 
 // What was acknowledged of the named tables goes into the new generation before anybody sees it.
@@ -230,7 +242,17 @@ absl::Status replication::switch_over() {
     }
     return absl::OkStatus();
   };
-  UNDERSTUDY_RETURN_IF_ERROR(daily_.switch_over(databases_, adapt));
+  // Before anybody sees that it is done.
+  auto without = daily_.state().without;
+  const auto exchange_without = [&] {
+    const std::lock_guard lock(changing_);
+    without_.swap(without);
+  };
+  exchange_without();
+  if (absl::Status switched = daily_.switch_over(databases_, adapt); !switched.ok()) {
+    exchange_without();
+    return switched;
+  }
   for (auto& lane : tables_) lane->copy_changed();
   return absl::OkStatus();
 }
@@ -500,6 +522,19 @@ std::set<std::string> replication::without_copy() const {
     if (!lane->complete()) names.insert(lane->name());
   }
   return names;
+}
+
+std::map<std::string, std::string> replication::missing_there() const {
+  std::map<std::string, std::string> missing;
+  const std::lock_guard lock(changing_);
+  for (const auto& lane : databases_) {
+    if (lane->was_found()) continue;
+    if (const auto known = without_.find(lane->name()); at_rest() && known != without_.end())
+      missing.insert(*known);
+    else if (const std::string why = lane->absent_there(); !why.empty() && lane->is_first_copy())
+      missing.emplace(lane->name(), "there is none on the primary: " + why);
+  }
+  return missing;
 }
 
 std::string replication::out_of_space() const {

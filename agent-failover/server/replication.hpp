@@ -9,6 +9,7 @@
 #include <atomic>
 #include <chrono>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -123,6 +124,9 @@ class replication {
   // Those of them that people named, on a server that was protected without them: a takeover goes without
   // them, and a planned one is not begun.
   std::vector<std::string> first_copies() const;
+  // Databases that people named and that the primary does not have, by catalog, and what is known of that. Of
+  // those at rest: that the newest generation went without.
+  std::map<std::string, std::string> missing_there() const;
   // Which copy has no space left on its disk; empty: none, as far as the last attempt told.
   std::string out_of_space() const;
   // When the newest durable commit of any database was seen at the primary.
@@ -134,6 +138,7 @@ class replication {
 
   absl::Status read_daily_done();
   bool at_rest() const;
+  std::set<std::string> may_lack() const;
   absl::Status switch_over();
   void hand_over_tables();
   void look_for_first_copies();
@@ -153,9 +158,10 @@ class replication {
   const std::string daily_at_;
   const std::function<void()> on_change_;
   v1::ServerSpec spec_;          // the worker's
-  mutable std::mutex changing_;  // guards what stands in the next two, which the worker alone changes
+  mutable std::mutex changing_;  // guards what stands in the next three, which the worker alone changes
   database_lanes databases_;     // in the order of spec_
   tables_lanes tables_;          // of mode `configuration`, where tables are named
+  std::map<std::string, std::string> without_;  // of the newest generation
   std::vector<std::shared_ptr<file_lane>> files_;
   std::atomic<std::int64_t> daily_done_ms_{0};  // Unix; 0: not read yet
   daily_copy daily_;

@@ -200,6 +200,40 @@ TEST_F(host_daily, a_database_that_is_added_holds_up_no_takeover) {
   EXPECT_THAT(world_.violations(), IsEmpty());
 }
 
+// The agent knows no such database: the others have their generation each day all the same, and it is told
+// once.
+TEST_F(host_daily, one_that_the_primary_does_not_have_fails_no_generation) {
+  world_.stop();
+  auto& added = *p1().spec.add_databases();
+  added.set_catalog("second");
+  added.set_path(p1().place + "/second.db");
+  add_row("yesterday");
+  std::ofstream(directory() + "/daily") << "1\n";
+  world_.start(false);
+  const auto has = [&](const std::string& row) {
+    return world_.until([&] {
+      return rows_of_copy().find(row) != std::string::npos &&
+             world_.host->state("p1").status() == v1::SERVER_STATUS_OK;
+    });
+  };
+  ASSERT_TRUE(has("yesterday")) << world_.host->state("p1").reason();
+  EXPECT_TRUE(world_.host->state("p1").is_protected());
+  EXPECT_THAT(world_.host->state("p1").warnings(),
+              Contains(testing::AllOf(HasSubstr("second: there is none on the primary"),
+                                      HasSubstr("a takeover goes without it"))));
+  add_row("today");
+  const auto asked = world_.host->command(world_.command(api::verb::replicate_from_live));
+  ASSERT_TRUE(asked && asked->status.ok());
+  ASSERT_TRUE(has("today")) << world_.host->state("p1").reason();
+  ASSERT_TRUE(world_.until([&] {
+    const auto operations = world_.host->operations();
+    return !operations.empty() &&
+           operations.back().result().find("without second (there is none") != std::string::npos;
+  })) << world_.operation();
+  const auto all = kinds();
+  EXPECT_EQ(std::count(all.begin(), all.end(), "replication_failed"), 1);
+}
+
 // What a daemon that was killed leaves of a generation: the pages that it brought, at their places.
 TEST_F(host_daily, what_an_attempt_brought_is_not_brought_again) {
   run_sql(p1().primary.database(), insert_blobs(4096));

@@ -12,6 +12,8 @@ namespace {
 
 using testing::HasSubstr;
 
+constexpr const char* none_there = "second: there is none on the primary: there is no such file yet";
+
 class system_added : public system_test {
  protected:
   const std::string counter_ = counter_application().database;
@@ -37,9 +39,9 @@ class system_added : public system_test {
         20s);
   }
   // The server is protected, and the agent waits for the application to make the second database.
-  void add_second() {
+  void add_second(const std::string& mode = "all") {
     protect({"--set", "databases=[" + entry("counter", counter_) + "]"}, true,
-            {.agent_more = "[[database]]\ncatalog = \"second\"\npath = \"" + second_ + "\"\n"});
+            {.mode = mode, .agent_more = "[[database]]\ncatalog = \"second\"\npath = \"" + second_ + "\"\n"});
     site->must({"server", "set", "primary",
                 "databases=[" + entry("counter", counter_) + "," + entry("second", second_) + "]"});
   }
@@ -70,8 +72,8 @@ class system_added : public system_test {
 
 TEST_F(system_added, leaves_the_rest_protected_and_the_primarys_own_as_it_is) {
   add_second();
-  ASSERT_TRUE(warns("second is copied for the first time"));
-  EXPECT_THAT(site->ctl({"explain", "primary"}).output, HasSubstr("second is copied for the first time"));
+  ASSERT_TRUE(warns(none_there));
+  EXPECT_THAT(site->ctl({"explain", "primary"}).output, HasSubstr(none_there));
 
   // Whoever has the time to plan has the time to wait: the primary goes on.
   const ctl_result planned = site->ctl({"failover", "primary", "--yes"});
@@ -108,7 +110,7 @@ TEST_F(system_added, leaves_the_rest_protected_and_the_primarys_own_as_it_is) {
 // Nothing of the primary's is in its way there.
 TEST_F(system_added, goes_to_a_primary_that_has_none) {
   add_second();
-  ASSERT_TRUE(warns("second is copied for the first time"));
+  ASSERT_TRUE(warns(none_there));
   take_over_without_it();
   power_on_and_meet();
   site->must({"failback", "primary", "--yes"});
@@ -116,6 +118,49 @@ TEST_F(system_added, goes_to_a_primary_that_has_none) {
   EXPECT_EQ(rows(site->on_primary(second_)), std::vector<std::string>{"7"});
   ASSERT_TRUE(second_in_step()) << site->ctl({"status", "primary"}).output;
   EXPECT_EQ(rows(site->copy_of(second_)), std::vector<std::string>{"7"});
+}
+
+// What the primary does not have, or no longer has, fails no generation of the rest, and is told once.
+TEST_F(system_added, that_is_not_there_leaves_the_others_their_generations) {
+  add_second("warm");
+  const std::string without = site->must({"replicate", "from-live", "primary", "--yes"});
+  EXPECT_THAT(without, HasSubstr("without second (there is none on the primary"));
+  ASSERT_TRUE(warns(none_there));
+  const auto told = site->event("replication_failed");
+  ASSERT_TRUE(told);
+  EXPECT_THAT(told->text(), HasSubstr(none_there));
+
+  ASSERT_TRUE(make(site->on_primary(second_), "1"));
+  site->must({"replicate", "from-live", "primary", "--yes"});
+  EXPECT_EQ(rows(site->copy_of(second_)), std::vector<std::string>{"1"});
+  EXPECT_THAT(site->ctl({"status", "primary"}).output, testing::Not(HasSubstr(none_there)));
+
+  ASSERT_EQ(ask(site->service_address(), "add today"), "ok 1");
+  for (const char* suffix : {"", "-wal", "-shm"})
+    std::filesystem::remove(site->on_primary(second_).string() + suffix);
+  const std::string gone = "second: it is gone on the primary; the copy is kept";
+  for (int day = 0; day < 2; ++day) {
+    site->must({"replicate", "from-live", "primary", "--yes"});
+    EXPECT_THAT(ids_of_copy(), testing::Contains("today"));
+    EXPECT_EQ(rows(site->copy_of(second_)), std::vector<std::string>{"1"});
+    ASSERT_TRUE(warns(gone));
+  }
+  std::vector<std::string> events;
+  for (const v1::Event& event : site->events()) {
+    if (event.kind() == "replication_failed") events.push_back(event.text());
+  }
+  EXPECT_THAT(events, testing::UnorderedElementsAre(HasSubstr(none_there), HasSubstr(gone)));
+
+  // Another one takes its place: the former is kept as any other.
+  ASSERT_TRUE(make(site->on_primary(second_), "9"));
+  site->must({"replicate", "from-live", "primary", "--yes"});
+  EXPECT_EQ(rows(site->copy_of(second_)), std::vector<std::string>{"9"});
+  std::vector<std::string> kept;
+  const auto earlier = site->failover().root() / "var/lib/understudy/servers/primary/generations";
+  for (const auto& file : std::filesystem::recursive_directory_iterator(earlier)) {
+    if (file.path().filename() == "second.db") kept = rows(file.path());
+  }
+  EXPECT_EQ(kept, std::vector<std::string>{"1"});
 }
 
 }  // namespace
