@@ -46,18 +46,35 @@ bool stopped_or_gone(pid_t pid) {
 
 }  // namespace
 
-void host::state::set_port(bool up) const {
+short host::state::port_flags() const {
+  short flags = 0;
   call_in_network(switch_network, [&] {
     const os::unique_fd fd(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
     ifreq request{};
     port.copy(request.ifr_name, IFNAMSIZ - 1);
     if (::ioctl(fd.value(), SIOCGIFFLAGS, &request) != 0) fail_errno("find port " + port, errno);
-    if (up)
-      request.ifr_flags |= IFF_UP;
-    else
-      request.ifr_flags = static_cast<short>(request.ifr_flags & ~IFF_UP);
+    flags = request.ifr_flags;
+  });
+  return flags;
+}
+
+void host::state::set_port(bool up) const {
+  const short flags = port_flags();
+  call_in_network(switch_network, [&] {
+    const os::unique_fd fd(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    ifreq request{};
+    port.copy(request.ifr_name, IFNAMSIZ - 1);
+    request.ifr_flags = static_cast<short>(up ? flags | IFF_UP : flags & ~IFF_UP);
     if (::ioctl(fd.value(), SIOCSIFFLAGS, &request) != 0) fail_errno("switch port " + port, errno);
   });
+}
+
+// A carrier is noticed by the kernel's own worker, which may wait long for a turn: until then the first frame
+// is lost, and with it the question for a hardware address, which is asked again only after a second.
+void host::state::wait_for_carrier() const {
+  (void)wait_until([&] { return (port_flags() & IFF_RUNNING) != 0; }, std::chrono::seconds{5},
+                   std::chrono::milliseconds{1});
+  set_port(true);  // has to wait for that worker's lock, so it has done everything by then
 }
 
 void host::state::build() {
@@ -83,6 +100,7 @@ void host::state::build() {
   for (const std::string& gateway : gateways)
     lines.push_back(fmt::format("route add default via {} dev eth0", gateway));
   ip_batch({"-n", namespace_name}, lines);
+  wait_for_carrier();
 
   boot_id = first_line("/proc/sys/kernel/random/uuid");
   fs::create_directories(scratch);
@@ -258,6 +276,7 @@ void host::cut() {
 }
 void host::restore() {
   state_->set_port(true);
+  state_->wait_for_carrier();
 }
 
 std::vector<pid_t> host::processes() const {

@@ -36,7 +36,9 @@ struct host::state {
 
   void build();
   void tear_down();
+  short port_flags() const;
   void set_port(bool up) const;
+  void wait_for_carrier() const;
   void apply_filter();
 };
 
