@@ -42,6 +42,8 @@ using std::chrono::system_clock;
 struct stream_order {
   std::mutex mutex;
   server::streams_wanted wanted;
+  bool anew = false;  // what streams ends first, whatever is wanted then
+  bool keep = false;  // as wanted
   bool queued = false;
 };
 
@@ -94,6 +96,8 @@ class supervisor {
   void begin_step(policy::step_id which);
   void keep_streams();
   void compare_anew();
+  // Posts what follows from `streams_`, once.
+  void queue_streams();
   bool at_rest() const;
   // Begins to read both sides' files again.
   void read_again();

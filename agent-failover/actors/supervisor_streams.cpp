@@ -37,25 +37,42 @@ void supervisor::keep_streams() {
                         // A line that is cut for a moment does not end it.
                         .generation = ours && databases_wanted_ && copy_running_ && at_rest(),
                         .tables = allowed && databases_wanted_ && at_rest()};
-    if (std::exchange(streams_->queued, true)) return;
+    streams_->keep = true;
   }
-  worker_->post([runner = runner_, link = link_, streams = streams_] {
-    server::streams_wanted wanted;
-    {
-      std::lock_guard lock(streams->mutex);
-      streams->queued = false;
-      wanted = streams->wanted;
-    }
-    runner->copies().keep(wanted == server::streams_wanted{} ? nullptr : link->channel(), wanted);
-  });
+  queue_streams();
 }
 
 // Ends the streams, so that the next ones begin with a comparison of hashes.
 void supervisor::compare_anew() {
   compared_anew_->store(false);
-  worker_->post([runner = runner_, begun = compared_anew_] {
-    runner->copies().verify_with_primary();
-    begun->store(true);
+  {
+    std::lock_guard lock(streams_->mutex);
+    streams_->anew = true;
+  }
+  queue_streams();
+}
+
+void supervisor::queue_streams() {
+  {
+    std::lock_guard lock(streams_->mutex);
+    if (std::exchange(streams_->queued, true)) return;
+  }
+  worker_->post([runner = runner_, link = link_, streams = streams_, begun = compared_anew_] {
+    server::streams_wanted wanted;
+    bool anew = false;
+    bool keep = false;
+    {
+      std::lock_guard lock(streams->mutex);
+      streams->queued = false;
+      wanted = streams->wanted;
+      anew = std::exchange(streams->anew, false);
+      keep = std::exchange(streams->keep, false);
+    }
+    if (anew) {
+      runner->copies().verify_with_primary();
+      begun->store(true);
+    }
+    if (keep) runner->copies().keep(wanted == server::streams_wanted{} ? nullptr : link->channel(), wanted);
   });
 }
 

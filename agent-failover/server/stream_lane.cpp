@@ -46,10 +46,15 @@ void stream_lane::start(const std::shared_ptr<grpc::Channel>& channel) {
 
 void stream_lane::stop() {
   if (!stream_) return;
+  {
+    std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
   stream_->stop();
   stream_.reset();
   std::lock_guard lock(mutex_);
   running_ = false;
+  stopping_ = false;
 }
 
 void stream_lane::drain() {
@@ -81,8 +86,8 @@ void stream_lane::ended(const absl::Status& status) {
   {
     std::lock_guard lock(mutex_);
     running_ = false;
-    failed(status);
-    not_in_step_since_ = failed_at_;
+    not_in_step_since_ = steady_clock::now();
+    if (!stopping_) failed(status);
   }
   on_change_();
 }

@@ -49,7 +49,7 @@ class stream_lane {
   void drain();
   bool drained() const;
   bool running() const;
-  // Why the last stream ended.
+  // Why the last stream ended that nobody stopped.
   absl::Status last_end() const;
 
  protected:
@@ -119,6 +119,7 @@ class stream_lane {
   const std::function<void()> on_change_;
   std::unique_ptr<line> stream_;
   std::chrono::steady_clock::time_point failed_at_;  // under the mutex
+  bool stopping_ = false;                            // under the mutex; what ends now has not failed
   int failures_ = 0;                                 // under the mutex; since it was last in step
 };
 
