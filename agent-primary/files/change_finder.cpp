@@ -50,7 +50,10 @@ change_finder::result change_finder::find(const dirty_work& work, std::uint64_t 
       renames_.push_back(op(operation::kind::rename, from, to));
     }
   }
-  if (work.everything || receiver_) {
+  if (receiver_ && receiver_->by_digests) {
+    begin_comparison();
+    if (comparing_) return {};
+  } else if (work.everything || receiver_) {
     if (auto base_found = reader_.observe(base_path); base_found.ok() && *base_found)
       look(**std::move(base_found), true);
     scan("");
@@ -137,6 +140,7 @@ void change_finder::scan(const std::string& directory) {
   while (!pending.empty()) {
     const std::string here = std::move(pending.back());
     pending.pop_back();
+    if (comparing_) note_listed(here);
     std::set<std::string, std::less<>> seen;
     const absl::Status listed = reader_.list(here, [&](observation&& found) {
       seen.emplace(name_of(found.what.path));
@@ -240,10 +244,13 @@ void change_finder::add(step s, observation&& found) {
 }
 
 std::optional<index_record> change_finder::known_before(const observation& found) const {
-  if (receiver_->previous == nullptr) return std::nullopt;
-  std::optional<index_record> before = receiver_->previous->find(found.what.path);
+  const tree_index* known = receiver_->by_digests ? &index_ : receiver_->previous.get();
+  if (known == nullptr) return std::nullopt;
+  std::optional<index_record> before = known->find(found.what.path);
   if (!before || !before->same || before->kind != entry_kind::regular) return std::nullopt;
-  if (receiver_->previous->last_touched(found.what.path) > receiver_->previous_durable) return std::nullopt;
+  if (!receiver_->by_digests &&
+      receiver_->previous->last_touched(found.what.path) > receiver_->previous_durable)
+    return std::nullopt;
   return before;
 }
 
@@ -255,7 +262,12 @@ void change_finder::compare_with_listing(const entry& listed, const observation&
   }
   const difference d = compare(found.what, listed, receiver_->compared);
   observation copy = found;
-  if (d.kind || d.content) return add(step::put, std::move(copy));
+  if (d.kind || d.content) {
+    index_record other;
+    other.kind = listed.kind;
+    index_.put(path, other);
+    return add(step::put, std::move(copy));
+  }
   if (found.what.kind == entry_kind::regular && found.what.size > 0) {
     if (const auto before = known_before(found); before && before->content) {
       index_record record = *before;

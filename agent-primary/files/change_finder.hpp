@@ -5,6 +5,7 @@
 
 #include <deque>
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
@@ -18,7 +19,20 @@
 #include "common/files/tree_walk.hpp"
 #include "common/os/file_system.hpp"
 
+namespace understudy::v1 {
+class FileDirectories;
+class FileDirectoriesQuestion;
+}  // namespace understudy::v1
+
 namespace understudy::files {
+
+struct comparison_by_digests;
+// What the receiver listed of one directory, by name.
+struct listed_entry {
+  entry what;
+  std::optional<digest> below;
+};
+using listed_entries = std::map<std::string, listed_entry, std::less<>>;
 
 struct operation {
   enum class kind {
@@ -37,7 +51,9 @@ struct operation {
 // What a stream knows of the receiver at its start.
 struct receiver_state {
   receiver_listing listing;
-  comparison compared;         // what may be compared
+  bool by_digests = false;  // there is no listing: what differs is asked for, and the index is what is known
+  bool has_files = false;   // the receiver has anything but directories
+  comparison compared;      // what may be compared
   epoch_ns in_step_until = 0;  // the copy held everything that changed before
   // What an earlier stream to the same copy knew, and what of it was durable; may be null.
   std::unique_ptr<tree_index> previous;
@@ -46,9 +62,10 @@ struct receiver_state {
 
 class change_finder {
  public:
+  ~change_finder();
   // All outlive it.
-  change_finder(os::directory& root, const selection_matcher& matcher, tree_reader& reader, tree_index& index)
-      : root_(root), matcher_(matcher), reader_(reader), index_(index) {}
+  change_finder(os::directory& root, const selection_matcher& matcher, tree_reader& reader,
+                tree_index& index);
 
   // The next find() compares everything with this.
   void set_receiver(receiver_state state);
@@ -59,8 +76,18 @@ class change_finder {
     std::vector<std::string> held;     // half of a rename whose other half is about to be told: in a moment
     std::string unavailable;           // not empty: part of the tree is not mounted; nothing was planned
   };
-  // `first_sequence`: of the first rename in the result.
+  // `first_sequence`: of the first rename in the result. Afterwards a comparison by digests may be under way.
   result find(const dirty_work& work, std::uint64_t first_sequence);
+
+  // A comparison by digests: nothing else is found until the receiver has answered.
+  bool is_comparing() const { return comparing_ != nullptr; }
+  bool has_questions() const;
+  bool has_all_answers() const;
+  void ask(v1::FileDirectoriesQuestion& question);
+  // kInvalidArgument: it answers no question.
+  absl::Status take(const v1::FileDirectories& answer);
+  // After all answers.
+  result end_comparison();
 
  private:
   void look_at(const std::string& path, const hint& why);
@@ -69,6 +96,12 @@ class change_finder {
   // What an earlier stream to this copy made durable of a file.
   std::optional<index_record> known_before(const observation& found) const;
   void scan(const std::string& directory);
+  // Reads everything, and takes it into the index as if the receiver had it.
+  void begin_comparison();
+  // What is in it is looked at by itself, whatever the digests say.
+  void note_listed(const std::string& directory);
+  void presume(observation&& found, bool has_memory);
+  void compare_directory(const std::string& here, const listed_entries& listed);
   void ensure_parents(std::string_view path);
   void add(step s, observation&& found);
   void compare_hard_links();
@@ -95,6 +128,7 @@ class change_finder {
 
   // Of the find() under way.
   const dirty_work* work_ = nullptr;
+  std::unique_ptr<comparison_by_digests> comparing_;
   std::string scanned_;  // the last directory that was scanned as a whole; its hints are done
   bool scanned_any_ = false;
   dev_t base_device_ = 0;

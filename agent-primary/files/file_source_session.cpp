@@ -74,7 +74,9 @@ file_source_session::file_source_session(std::shared_ptr<file_source> source, st
 file_source_session::~file_source_session() {
   if (!source_->dirty().is_newest(number_)) return;
   source_->dirty().begin_session({});
-  if (maker_) source_->keep_memory({.index = std::move(index_), .copy = copy_, .durable = durable_});
+  // What is presumed and not confirmed yet is no memory of what was sent.
+  if (maker_ && !(finder_ && finder_->is_comparing()))
+    source_->keep_memory({.index = std::move(index_), .copy = copy_, .durable = durable_});
 }
 
 absl::Status file_source_session::receive(v1::FilesSinkMessage&& message) {
@@ -126,6 +128,9 @@ absl::Status file_source_session::receive(v1::FilesSinkMessage&& message) {
     case v1::FilesSinkMessage::kBlocks:
       if (!maker_) return absl::InvalidArgumentError("blocks: there was no question");
       return maker_->take_blocks(message.blocks());
+    case v1::FilesSinkMessage::kDirectories:
+      if (!finder_) return absl::InvalidArgumentError("directories: there was no question");
+      return finder_->take(message.directories());
     case v1::FilesSinkMessage::kEnd:
       return channel::from_wire(message.end());
     case v1::FilesSinkMessage::MESSAGE_NOT_SET:
@@ -142,9 +147,13 @@ absl::Status file_source_session::take_listing(v1::FilesSinkMessage& message) {
   }
   if (receiver_.listing.size() > largest_listing)
     return absl::ResourceExhaustedError("listing: too many entries");
-  if (!part.complete()) return absl::OkStatus();
+  if (!part.complete() && !part.by_digests()) return absl::OkStatus();
+  if (part.by_digests() && (receiver_.listing.size() > 0 || part.complete()))
+    return absl::InvalidArgumentError("listing: it cannot be one by digests, too");
   listed_ = true;
+  receiver_.by_digests = accepts_digests_ = part.by_digests();
   receiver_.listing.finish();
+  receiver_.has_files = part.by_digests() ? part.has_files() : receiver_.listing.has_files();
   copy_ = part.copy();
   known_root_ = part.memory().root();
   for (const v1::FileUpload& upload : part.uploads()) {
@@ -155,8 +164,13 @@ absl::Status file_source_session::take_listing(v1::FilesSinkMessage& message) {
   receiver_.compared = {.owners = !part.owners_ignored(), .extended_attributes = !part.xattrs_ignored()};
   file_source::memory known = source_->take_memory();
   if (known.index != nullptr && !copy_.empty() && known.copy == copy_) {
-    receiver_.previous = std::move(known.index);
-    receiver_.previous_durable = known.durable;
+    if (receiver_.by_digests) {
+      index_ = std::move(known.index);
+      index_->begin_anew(known.durable);
+    } else {
+      receiver_.previous = std::move(known.index);
+      receiver_.previous_durable = known.durable;
+    }
   }
   return absl::OkStatus();
 }
@@ -226,7 +240,7 @@ void file_source_session::begin() {
   root_identity_ = identity_of(root_->descriptor());
   reader_.emplace(*root_, *matcher_, receiver_.compared.extended_attributes);
   reader_->on_special([this](const std::string& path, mode_t mode) { source_->leave_out(path, mode); });
-  if (!known_root_.empty() && known_root_ != root_identity_ && receiver_.listing.has_files()) {
+  if (!known_root_.empty() && known_root_ != root_identity_ && receiver_.has_files) {
     bool empty = true;
     const auto look = [&](observation&& found) {
       empty = found.what.kind == entry_kind::directory;
@@ -286,6 +300,12 @@ absl::Status file_source_session::look_for_changes(steady_time now) {
     next_rescan_ = now + source_->rescan_interval();
   }
   change_finder::result found = finder_->find(work, maker_->next_sequence());
+  take_found(std::move(found));
+  return absl::OkStatus();
+}
+
+void file_source_session::take_found(change_finder::result&& found) {
+  dirty_set& dirty = source_->dirty();
   operations_ = std::move(found.operations);
   for (const std::string& path : found.retry) dirty.mark(path, false, true, look_again);
   for (const std::string& path : found.held) dirty.mark(path, true, false, held_look);
@@ -294,7 +314,6 @@ absl::Status file_source_session::look_for_changes(steady_time now) {
     progress_.files_total += operations_.size();
     log::debug("files", "{}: {} differences", source_->root(), operations_.size());
   }
-  return absl::OkStatus();
 }
 
 bool file_source_session::may_send(steady_time now) const {
@@ -325,7 +344,11 @@ absl::StatusOr<std::optional<v1::FilesSourceMessage>> file_source_session::next_
   // Not while the receiver is asked what it has: what is not known yet would be sent.
   if (operations_.empty() && batch.changes_size() == 0 && !maker_->awaits_answers() &&
       (unavailable_.empty() || now >= next_try_)) {
-    UNDERSTUDY_RETURN_IF_ERROR(look_for_changes(now));
+    if (finder_->has_all_answers()) {
+      take_found(finder_->end_comparison());
+    } else if (!finder_->is_comparing()) {
+      UNDERSTUDY_RETURN_IF_ERROR(look_for_changes(now));
+    }
   }
   for (;;) {
     std::deque<operation> more = maker_->take_consequences();
@@ -351,8 +374,9 @@ absl::StatusOr<std::optional<v1::FilesSourceMessage>> file_source_session::next_
 }
 
 bool file_source_session::is_quiet() const {
-  return maker_ && operations_.empty() && !maker_->is_uploading() && !maker_->has_questions() &&
-         !maker_->awaits_answers() && durable_ == maker_->last_sequence() && !rescan_ && unavailable_.empty();
+  return maker_ && !finder_->is_comparing() && operations_.empty() && !maker_->is_uploading() &&
+         !maker_->has_questions() && !maker_->awaits_answers() && durable_ == maker_->last_sequence() &&
+         !rescan_ && unavailable_.empty();
 }
 
 std::optional<v1::FilesSourceMessage> file_source_session::next_remark(steady_time now) {
@@ -397,7 +421,8 @@ std::optional<v1::FilesSourceMessage> file_source_session::next_remark(steady_ti
     progress.set_bytes_total(progress_.bytes_total);
     return message;
   }
-  if (now - last_sent_ >= heartbeat_interval) {
+  // Not before the receiver has said what it has: the first message tells whether its offer is taken up.
+  if (listed_ && now - last_sent_ >= heartbeat_interval) {
     to_message(wall_now(), *message.mutable_heartbeat());
     return message;
   }
@@ -408,7 +433,19 @@ absl::StatusOr<std::optional<v1::FilesSourceMessage>> file_source_session::next(
   if (!source_->dirty().is_newest(number_))
     return absl::AbortedError("a newer stream of the same tree has begun");
   const steady_time now = std::chrono::steady_clock::now();
+  if (std::exchange(accepts_digests_, false)) {
+    v1::FilesSourceMessage message;
+    message.mutable_directories_question();  // empty: the receiver may begin to read its tree
+    last_sent_ = now;
+    return std::optional(std::move(message));
+  }
   if (listed_ && !maker_ && now >= next_try_) begin();
+  if (finder_ && finder_->has_questions()) {
+    v1::FilesSourceMessage message;
+    finder_->ask(*message.mutable_directories_question());
+    last_sent_ = now;
+    return std::optional(std::move(message));
+  }
   if (maker_ && maker_->wants_blocks()) {
     v1::FilesSourceMessage message;
     maker_->ask_blocks(*message.mutable_blocks_question());
@@ -436,7 +473,10 @@ absl::StatusOr<std::optional<v1::FilesSourceMessage>> file_source_session::next(
 steady_time file_source_session::wait_until() const {
   steady_time until = last_sent_ + heartbeat_interval;
   const steady_time now = std::chrono::steady_clock::now();
+  if (accepts_digests_ || (finder_ && finder_->has_questions())) return steady_time::min();
+  if (finder_ && finder_->has_all_answers() && may_send(now)) return steady_time::min();
   if (maker_ && maker_->wants_blocks()) return steady_time::min();
+  if (finder_ && finder_->is_comparing()) return until;
   if (maker_ && !pace_.may_send(now)) return std::min(until, pace_.next_at());
   if (!maker_ || !may_send(now)) return until;
   if (!operations_.empty() || maker_->is_uploading() || maker_->has_questions()) return steady_time::min();

@@ -57,6 +57,7 @@ class file_source_session {
   // Fails when the base is another directory than at the beginning.
   absl::Status check_base();
   absl::Status look_for_changes(steady_time now);
+  void take_found(change_finder::result&& found);
   absl::StatusOr<std::optional<v1::FilesSourceMessage>> next_change(steady_time now);
   std::optional<v1::FilesSourceMessage> next_remark(steady_time now);
   void become_unavailable(std::string reason);
@@ -86,9 +87,10 @@ class file_source_session {
   std::set<std::string> refused_whole_;  // sent whole after an append or a link of theirs was refused
   std::uint64_t durable_ = 0;
 
-  bool listed_ = false;    // the listing is complete
-  bool rescan_ = true;     // look at everything next
-  bool comparing_ = true;  // until the first in_step
+  bool listed_ = false;           // the listing is complete, or there is none
+  bool accepts_digests_ = false;  // to be said
+  bool rescan_ = true;            // look at everything next
+  bool comparing_ = true;         // until the first in_step
   bool held_ = false;
   bool draining_ = false;
   bool drained_ = false;

@@ -223,6 +223,8 @@ class memory_index final : public tree_index {
     return newest;
   }
 
+  void begin_anew(std::uint64_t durable) override { begin_anew(*root_, 0, durable); }
+
   std::size_t size() const override { return size_; }
 
  private:
@@ -310,6 +312,18 @@ class memory_index final : public tree_index {
     std::string path;
     for (auto at = way.rbegin(); at != way.rend(); ++at) path = join(path, (*at)->name());
     return path;
+  }
+
+  static void begin_anew(node& n, std::uint64_t moved_by, std::uint64_t durable) {
+    if (n.more == nullptr) return;
+    rare& more = *n.more;
+    moved_by = std::max(moved_by, std::exchange(more.moved_by, 0));
+    if (std::max(moved_by, std::exchange(more.sequence, 0)) > durable) {
+      more.content.reset();
+      more.read_at = 0;
+      more.read_at_steady = {};
+    }
+    for (node* child : more.children) begin_anew(*child, moved_by, durable);
   }
 
   void drop_children(node& n) {

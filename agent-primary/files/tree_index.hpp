@@ -65,6 +65,9 @@ class tree_index {
   virtual std::vector<std::string> names_of(dev_t device, ino_t inode) const = 0;
   // The newest change that concerned this path or a directory above it.
   virtual std::uint64_t last_touched(std::string_view path) const = 0;
+  // A new stream begins, whose sequences start over. Of what was changed after `durable` it is not known any
+  // more what was sent of its content.
+  virtual void begin_anew(std::uint64_t durable) = 0;
   virtual std::size_t size() const = 0;
 };
 

@@ -22,6 +22,7 @@ absl::Status watched_tree::start() {
   inode_ = status.st_ino;
   UNDERSTUDY_RETURN_IF_ERROR(open_queue());
   watch_below(top_);
+  begun_ = true;
   dirty_.mark_everything();
   return absl::OkStatus();
 }
@@ -70,7 +71,7 @@ void watched_tree::watch_below(directory& first) {
         child->parent = &d;
         child->name = found.name;
         pending.push_back(child.get());
-      } else if (&d != &top_ && matcher_.includes_file(child_path)) {
+      } else if (begun_ && &d != &top_ && matcher_.includes_file(child_path)) {
         dirty_.mark(child_path, false, false, options_.created_delay);
       }
       return true;

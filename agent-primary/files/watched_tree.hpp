@@ -82,6 +82,7 @@ class watched_tree {
   bool lost_ = false;
 
  private:
+  bool begun_ = false;  // until then everything is to be looked at anyway
   dev_t device_ = 0;
   ino_t inode_ = 0;
   std::unordered_map<std::string, directory*> by_key_;

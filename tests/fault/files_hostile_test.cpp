@@ -27,6 +27,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
+const std::string only_outside = "not in the copy";
 const std::string secret = "what lies outside " + std::string(200, 's');
 
 // Two names for one place, exchanged without a pause: a directory of the copy, and a symlink that leads out.
@@ -83,7 +84,9 @@ class hostile_sender {
 
   v1::FilesSourceMessage next() {
     v1::FilesSourceMessage message;
-    switch (pick(16)) {
+    switch (pick(17)) {
+      case 16:
+        return directories();
       case 0:
         for (std::size_t n = pick(20); n > 0; --n) message.mutable_question()->add_paths(path());
         message.mutable_question();
@@ -111,6 +114,16 @@ class hostile_sender {
         return message;
     }
   }
+  v1::FilesSourceMessage directories() {
+    v1::FilesSourceMessage message;
+    for (std::size_t n = pick(rarely() ? 2000 : 6); n > 0; --n) {
+      v1::FileDirectory& asked = *message.mutable_directories_question()->add_directories();
+      asked.set_path(pick(4) == 0 ? "" : pick(8) == 0 ? path() : honest_path());
+      if (pick(2) == 0) asked.set_digest(bytes(rarely() ? 20 : 16));
+    }
+    message.mutable_directories_question();
+    return message;
+  }
   std::size_t pick(std::size_t n) { return static_cast<std::size_t>(random_() % n); }
   bool rarely() { return pick(10) == 0; }
 
@@ -133,11 +146,14 @@ class hostile_sender {
     for (char& c : made) c = static_cast<char>(random_());
     return made;
   }
-  std::string path() {
+  std::string honest_path() {
     static const std::vector<std::string> honest{"d/secret", "d/e/secret", "d/e/f/secret", "d/new",
                                                  "d/e/new",  "d/e/f/new",  "d/e/f",        "d/e",
                                                  "d",        "x",          "x/y"};
-    if (pick(3) != 0) return honest[pick(honest.size())];
+    return honest[pick(honest.size())];
+  }
+  std::string path() {
+    if (pick(3) != 0) return honest_path();
     static const std::vector<std::string> parts{"..",
                                                 ".",
                                                 "",
@@ -270,6 +286,7 @@ void run_round(unsigned seed, int cases, round_figures& figures) {
   std::vector<guarded> guards;
   for (const char* name : {"", "/e", "/e/f"}) {
     std::ofstream(outside + name + "/secret") << secret;
+    std::ofstream(outside + name + "/" + only_outside) << secret;
     guards.push_back({.path = outside + name + "/secret"});
     guards.push_back({.path = outside + name});
   }
@@ -286,12 +303,22 @@ void run_round(unsigned seed, int cases, round_figures& figures) {
   std::uint64_t refused = 0;
   std::uint64_t streams = 0;
   std::uint64_t answers_of_outside = 0;
+  std::uint64_t listed = 0;
+  bool begun = false;
   {
     const flipper flips(tree, outside);
     std::shared_ptr<files::file_tree_sink> sink;
     std::unique_ptr<files::file_sink_session> session;
     std::uint64_t sequence = 0;
     const auto hear = [&](v1::FilesSinkMessage&& said) {
+      const auto hear_entry = [&](const v1::FileEntry& e) {
+        if (e.path().find(only_outside) != std::string::npos) ++answers_of_outside;
+      };
+      for (const v1::FileEntry& e : said.listing().entries()) hear_entry(e);
+      for (const v1::FileDirectoryListing& d : said.directories().listings()) {
+        listed += static_cast<std::uint64_t>(d.entries_size());
+        for (const v1::FileEntry& e : d.entries()) hear_entry(e);
+      }
       refused += said.has_refusal() ? 1 : 0;
       for (const std::string& d : said.digests().digests()) answers_of_outside += d == secret_digest ? 1 : 0;
       if (said.blocks().hashes().find(secret_digest) != std::string::npos) ++answers_of_outside;
@@ -307,12 +334,13 @@ void run_round(unsigned seed, int cases, round_figures& figures) {
           sink = *std::move(opened);
         }
         session = std::make_unique<files::file_sink_session>(*sink, hear);
-        if (streams % 16 == 0) (void)session->start();  // fails where a directory is a symlink just now
+        begun = streams % 16 == 0 && session->start().ok();  // fails where a directory is a symlink just now
       }
-      v1::FilesSourceMessage message = sender.next();
-      for (v1::FileChange& change : *message.mutable_batch()->mutable_changes())
-        change.set_sequence(sender.pick(200) == 0 ? 0 : ++sequence);
-      if (message.batch().changes_size() == 0) message.clear_batch();
+      v1::FilesSourceMessage message = begun && sender.pick(4) != 0 ? sender.directories() : sender.next();
+      if (message.has_batch()) {  // to touch the batch of another message would make it one
+        for (v1::FileChange& change : *message.mutable_batch()->mutable_changes())
+          change.set_sequence(sender.pick(200) == 0 ? 0 : ++sequence);
+      }
       absl::Status taken = session->receive(std::move(message));
       if (taken.ok() && i % 4 == 0) taken = session->flush();
       if (!taken.ok()) session.reset();
@@ -323,6 +351,7 @@ void run_round(unsigned seed, int cases, round_figures& figures) {
   figures.refused += refused;
   figures.streams += streams;
   EXPECT_GT(refused, 0U);
+  EXPECT_GT(listed, 0U);
   EXPECT_EQ(answers_of_outside, 0U);
   for (const guarded& one : guards) {
     struct ::stat now {};

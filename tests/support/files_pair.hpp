@@ -5,6 +5,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -13,6 +14,7 @@
 #include <deque>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -169,6 +171,9 @@ class file_pair {
       v1::FilesSinkMessage m = std::move(to_source.front());
       to_source.pop_front();
       moved = true;
+      if (falsify) falsify(m);
+      for (const auto& part : m.directories().listings())
+        listed += static_cast<std::size_t>(part.entries_size());
       if (absl::Status s = sending->receive(std::move(m)); !s.ok()) return s;
     }
     for (int i = 0; i < 32; ++i) {
@@ -202,10 +207,30 @@ class file_pair {
     }
     return absl::OkStatus();
   }
+  // What both ends have under the names in `different`, and whether another drain mends it.
+  std::string described(const std::vector<std::string>& different) {
+    std::string text;
+    for (const std::string& one : different) {
+      const std::string path = one.substr(0, one.find(": "));
+      for (const std::string& top : {base(), copy()}) {
+        struct ::stat s {};
+        if (::lstat((top + "/" + path).c_str(), &s) != 0) continue;
+        text += fmt::format("{}/{}: mode {:o}, {} bytes, {} names, modified {}.{:09}, changed {}.{:09}\n",
+                            top, path, s.st_mode, s.st_size, s.st_nlink, s.st_mtim.tv_sec, s.st_mtim.tv_nsec,
+                            s.st_ctim.tv_sec, s.st_ctim.tv_nsec);
+      }
+    }
+    if (!different.empty() && settle().ok()) {
+      const auto left = tree_differences(base(), copy()).size();
+      text += fmt::format("after another drain {} of {} are left\n", left, different.size());
+    }
+    return text;
+  }
   void expect_same() {
     const absl::Status settled = settle();
     ASSERT_TRUE(settled.ok()) << message_of(settled) << " " << sending->progress().reason;
-    EXPECT_EQ(tree_differences(base(), copy()), std::vector<std::string>{});
+    const std::vector<std::string> different = tree_differences(base(), copy());
+    EXPECT_EQ(different, std::vector<std::string>{}) << described(different);
     // From here on only events tell: the watcher has begun, and its first "everything" has been looked at.
     const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds{10};
     const bool by_scans = source_options.watcher.most_watches > 0;
@@ -245,8 +270,11 @@ class file_pair {
   std::unique_ptr<files::file_source_session> sending;
   std::unique_ptr<files::file_sink_session> receiving;
   std::deque<v1::FilesSinkMessage> to_source;
+  std::function<void(v1::FilesSinkMessage&)>
+      falsify;                 // what the receiver says, before it arrives; may be empty
   std::map<int, int> changes;  // by v1::FileChange::ChangeCase
   std::size_t bytes_sent = 0;
+  std::size_t listed = 0;  // entries that the receiver listed of directories that differ
   bool drained = false;
 };
 

@@ -221,32 +221,6 @@ TEST_F(file_stream, a_restart_sends_nothing_that_the_copy_has) {
   pair.expect_same();
 }
 
-// The receiver is sure of what is older than a moment that is still to come.
-void age(file_pair& pair) {
-  const files::epoch_ns soon =
-      std::chrono::duration_cast<std::chrono::nanoseconds>(
-          (std::chrono::system_clock::now() + std::chrono::hours{1}).time_since_epoch())
-          .count();
-  ASSERT_TRUE(pair.sink->remember(soon, pair.sink->memory().root).ok());
-}
-
-TEST_F(file_stream, what_only_metadata_told_is_asked_about_when_it_is_written) {
-  pair.write("rewritten", "AAAA");
-  pair.write("untouched", "CCCC");
-  pair.connect();
-  pair.expect_same();
-  pair.disconnect();
-  age(pair);
-  pair.source.reset();
-  pair.connect();
-  pair.expect_same();
-  pair.changes.clear();
-  std::ofstream(pair.at("rewritten"), std::ios::in | std::ios::out) << "BBBB";
-  (void)::chmod(pair.at("rewritten").c_str(), 0600);
-  pair.follow_until_same();
-  EXPECT_EQ(pair.changes[v1::FileChange::kPut], 1);
-}
-
 TEST_F(file_stream, held_it_goes_on_watching_and_catches_up_at_once) {
   pair.write("a", "1");
   pair.connect();

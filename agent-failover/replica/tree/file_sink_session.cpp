@@ -50,6 +50,17 @@ absl::Status file_sink_session::start() {
   *first.mutable_selection() = to_message(sink_.what());
   send_(std::move(first));
   if (sink_.limit() > 0) limit(sink_.limit());
+  if (!sink_.lies_as_told()) return send_listing();
+  v1::FilesSinkMessage offer;
+  offer.mutable_listing()->set_by_digests(true);
+  offer.mutable_listing()->set_has_files(sink_.has_files());
+  add_memory(*offer.mutable_listing());
+  send_(std::move(offer));
+  offered_digests_ = true;
+  return absl::OkStatus();
+}
+
+absl::Status file_sink_session::send_listing() {
   v1::FilesSinkMessage part;
   std::size_t bytes = 0;
   UNDERSTUDY_RETURN_IF_ERROR(sink_.scan([&](entry&& found) {
@@ -63,6 +74,12 @@ absl::Status file_sink_session::start() {
   }));
   v1::FileListing& last = *part.mutable_listing();
   last.set_complete(true);
+  add_memory(last);
+  send_(std::move(part));
+  return absl::OkStatus();
+}
+
+void file_sink_session::add_memory(v1::FileListing& last) {
   last.set_copy(sink_.memory().copy);
   to_message(sink_.memory().in_step_until, *last.mutable_memory()->mutable_in_step_until());
   last.mutable_memory()->set_root(sink_.memory().root);
@@ -73,17 +90,30 @@ absl::Status file_sink_session::start() {
   });
   last.set_owners_ignored(!sink_.owners_kept());
   last.set_xattrs_ignored(!sink_.attributes_kept());
-  send_(std::move(part));
+}
+
+absl::Status file_sink_session::take_first(const v1::FilesSourceMessage& message) {
+  if (message.message_case() == v1::FilesSourceMessage::kEnd) return absl::OkStatus();
+  if (message.message_case() != v1::FilesSourceMessage::kDirectoriesQuestion) return send_listing();
+  UNDERSTUDY_ASSIGN_OR_RETURN(answers_, directory_answers::read(sink_));
   return absl::OkStatus();
+}
+
+absl::Status file_sink_session::answer_directories(const v1::FileDirectoriesQuestion& question) {
+  if (answers_ == nullptr) return absl::InvalidArgumentError("question: only before the first change");
+  if (question.directories_size() == 0) return absl::OkStatus();
+  return answers_->answer(question, send_);
 }
 
 absl::Status file_sink_session::receive(v1::FilesSourceMessage&& message) {
   progress_.last_heard = std::chrono::steady_clock::now();
+  if (std::exchange(offered_digests_, false)) UNDERSTUDY_RETURN_IF_ERROR(take_first(message));
   switch (message.message_case()) {
     case v1::FilesSourceMessage::kChunk:
       progress_.bytes_done += message.chunk().content().size();
       return sink_.add_chunk(message.chunk());
     case v1::FilesSourceMessage::kBatch:
+      answers_.reset();
       if (message.batch().changes_size() > largest_batch)
         return absl::InvalidArgumentError("batch: too many changes");
       for (v1::FileChange& change : *message.mutable_batch()->mutable_changes()) {
@@ -96,6 +126,7 @@ absl::Status file_sink_session::receive(v1::FilesSourceMessage&& message) {
       if (pending_->changes.size() >= most_changes || pending_->bytes >= most_bytes) return flush();
       return absl::OkStatus();
     case v1::FilesSourceMessage::kInStep: {
+      answers_.reset();
       UNDERSTUDY_RETURN_IF_ERROR(flush());
       if (message.in_step().sequence() > last_sequence_)
         return absl::InvalidArgumentError("in_step: unknown sequence");
@@ -127,6 +158,8 @@ absl::Status file_sink_session::receive(v1::FilesSourceMessage&& message) {
       return absl::OkStatus();
     case v1::FilesSourceMessage::kQuestion:
       return answer_question(message);
+    case v1::FilesSourceMessage::kDirectoriesQuestion:
+      return answer_directories(message.directories_question());
     case v1::FilesSourceMessage::kBlocksQuestion:
       return answer_blocks(message);
     case v1::FilesSourceMessage::kEnd:

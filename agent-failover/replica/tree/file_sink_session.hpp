@@ -3,7 +3,9 @@
 // The receiving end's side of one stream: what to answer to each message. Driven by a thread that receives
 // (file_streams.hpp), or by a test; used by one thread at a time.
 //
-//   sink -> source   selection, listing...            at the start
+//   sink -> source   selection, listing...            at the start; or, where both ends know of it:
+//   sink -> source   selection, listing by_digests    then the source asks for directories that differ
+//   source -> sink   directories_question             sink: directories
 //   source -> sink   chunks and batches               applied together when nothing more is waiting: flush()
 //   sink -> source   refusals, then durable           an acknowledgement is durable
 //   source -> sink   question                         sink: digests
@@ -15,10 +17,13 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "agent-failover/replica/tree/directory_answers.hpp"
 #include "agent-failover/replica/tree/tree_sink.hpp"
 #include "common/files/files_progress.hpp"
 
 namespace understudy::v1 {
+class FileDirectoriesQuestion;
+class FileListing;
 class FilesSinkMessage;
 class FilesSourceMessage;
 }  // namespace understudy::v1
@@ -32,7 +37,7 @@ class file_sink_session {
   file_sink_session(tree_sink& sink, send_function send);
   ~file_sink_session();
 
-  // Sends the selection and the listing.
+  // Sends the selection, and the listing or the offer to compare by digests.
   absl::Status start();
   // kInvalidArgument: the peer does not keep to the protocol. After any failure the stream must end.
   absl::Status receive(v1::FilesSourceMessage&& message);
@@ -48,6 +53,11 @@ class file_sink_session {
   const files_progress& progress() const { return progress_; }
 
  private:
+  absl::Status send_listing();
+  void add_memory(v1::FileListing& last);
+  // The first message tells whether the source takes up the offer.
+  absl::Status take_first(const v1::FilesSourceMessage& message);
+  absl::Status answer_directories(const v1::FileDirectoriesQuestion& question);
   absl::Status answer_question(const v1::FilesSourceMessage& message);
   absl::Status answer_blocks(const v1::FilesSourceMessage& message);
   void say_divergence(bool drained);
@@ -57,6 +67,8 @@ class file_sink_session {
   tree_sink& sink_;
   send_function send_;
   std::unique_ptr<pending> pending_;
+  bool offered_digests_ = false;                // and nothing was heard yet
+  std::unique_ptr<directory_answers> answers_;  // until the first change
   std::uint64_t last_sequence_ = 0;
   files_progress progress_;
 };

@@ -29,23 +29,54 @@ absl::StatusOr<std::unique_ptr<file_tree_sink>> file_tree_sink::open(os::file_sy
 }
 
 absl::Status file_tree_sink::scan(const std::function<void(entry&&)>& visit) {
+  std::unordered_map<ino_t, std::uint32_t> groups;
+  return observe_all([&](observation&& found) {
+    if (found.what.path != base_path && found.names > 1) {
+      found.what.hard_link_group =
+          groups.try_emplace(found.inode, static_cast<std::uint32_t>(groups.size() + 1)).first->second;
+    }
+    visit(std::move(found.what));
+  });
+}
+
+absl::Status file_tree_sink::observe_all(const std::function<void(observation&&)>& visit) {
   tree_reader reader(*place_->tree, *place_->matcher, place_->attributes_kept);
   UNDERSTUDY_ASSIGN_OR_RETURN(std::optional<observation> base, reader.observe(base_path));
-  visit(std::move(base->what));
-  std::unordered_map<ino_t, std::uint32_t> groups;
+  if (base) visit(*std::move(base));
   absl::Status failure;
   reader.walk(
       "",
       [&](observation&& found) {
-        if (found.names > 1) {
-          found.what.hard_link_group =
-              groups.try_emplace(found.inode, static_cast<std::uint32_t>(groups.size() + 1)).first->second;
-        }
-        visit(std::move(found.what));
+        visit(std::move(found));
         return true;
       },
       [&](const std::string&, const absl::Status& status) { failure.Update(status); });
   return failure;
+}
+
+absl::Status file_tree_sink::observe_directory(std::string_view directory,
+                                               const std::function<void(observation&&)>& visit) {
+  if (!directory.empty() && !place_->matcher->includes_directory(directory))
+    return absl::NotFoundError("it is not among the directories selected");
+  tree_reader reader(*place_->tree, *place_->matcher, place_->attributes_kept);
+  if (directory.empty()) {
+    UNDERSTUDY_ASSIGN_OR_RETURN(std::optional<observation> base, reader.observe(base_path));
+    if (base) visit(*std::move(base));
+  }
+  return reader.list(directory, visit);
+}
+
+bool file_tree_sink::has_files() {
+  bool found_one = false;
+  tree_reader reader(*place_->tree, *place_->matcher, false);
+  reader.walk(
+      "",
+      [&](const observation& found) {
+        found_one = found.what.kind != entry_kind::directory;
+        return !found_one;
+      },
+      [](const std::string&, const absl::Status&) {});
+  return found_one;
 }
 
 absl::StatusOr<std::unique_ptr<os::file>> file_tree_sink::open_present(std::string_view path) {

@@ -31,6 +31,11 @@ class file_tree_sink final : public tree_sink {
 
   // Parents come before what is in them.
   absl::Status scan(const std::function<void(entry&&)>& visit) override;
+  bool lies_as_told() const override { return true; }
+  absl::Status observe_all(const std::function<void(observation&&)>& visit) override;
+  absl::Status observe_directory(std::string_view directory,
+                                 const std::function<void(observation&&)>& visit) override;
+  bool has_files() override;
   absl::StatusOr<std::unique_ptr<os::file>> open_present(std::string_view path) override;
   absl::Status add_chunk(const v1::FileChunk& chunk) override;
   absl::Status apply(std::span<const v1::FileChange> changes,

@@ -18,6 +18,7 @@
 #include "agent-failover/replica/tree/sink_memory.hpp"
 #include "common/files/entry.hpp"
 #include "common/files/selection.hpp"
+#include "common/files/tree_walk.hpp"
 #include "common/os/file_system.hpp"
 
 namespace understudy::v1 {
@@ -45,6 +46,17 @@ class tree_sink {
 
   // Everything that is there and selected, the base first; without digests.
   virtual absl::Status scan(const std::function<void(entry&&)>& visit) = 0;
+  // The same with what identifies the files, and one directory of it ("": the base, and then "." first): only
+  // of a sink whose tree lies as it is told.
+  virtual bool lies_as_told() const { return false; }
+  virtual absl::Status observe_all(const std::function<void(observation&&)>& /*visit*/) {
+    return absl::UnimplementedError("it is not told so");
+  }
+  virtual absl::Status observe_directory(std::string_view /*directory*/,
+                                         const std::function<void(observation&&)>& /*visit*/) {
+    return absl::UnimplementedError("it is not told so");
+  }
+  virtual bool has_files() { return true; }
   // A regular file as it is now.
   virtual absl::StatusOr<std::unique_ptr<os::file>> open_present(std::string_view path) = 0;
   // Of a regular file as it is now; nothing for anything else.
