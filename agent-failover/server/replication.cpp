@@ -411,23 +411,24 @@ absl::Status replication::set_aside(const std::set<std::string>& catalogs, const
   for (std::size_t i = 0; i < databases_.size(); ++i) {
     const auto& lane = databases_[i];
     const std::string place = layout_.place_of(spec_.databases(static_cast<int>(i)).path());
+    const std::string file = place.substr(place.rfind('/') + 1);
     if (!catalogs.contains(lane->name())) continue;
     lane->close();
-    UNDERSTUDY_RETURN_IF_ERROR(os::make_directories(fs_, directory));
+    lane->set_first_copy(true);
     UNDERSTUDY_ASSIGN_OR_RETURN(const auto from, fs_.open_root(place.substr(0, place.rfind('/'))));
+    if (absl::IsNotFound(from->status(file).status())) continue;
+    UNDERSTUDY_RETURN_IF_ERROR(os::make_directories(fs_, directory));
     UNDERSTUDY_ASSIGN_OR_RETURN(const auto to, fs_.open_root(directory));
     // The database itself goes last: after a crash the rest of it is found again by it.
     for (const char* suffix : {"-wal", "-shm", "-journal", ""}) {
-      const absl::Status moved =
-          from->rename(place.substr(place.rfind('/') + 1) + suffix, *to,
-                       fmt::format("{}.db{}", lane->name(), suffix), os::rename_mode::no_replace);
+      const absl::Status moved = from->rename(
+          file + suffix, *to, fmt::format("{}.db{}", lane->name(), suffix), os::rename_mode::no_replace);
       if (!moved.ok() && !absl::IsNotFound(moved)) return moved;
       if (moved.ok()) {
         UNDERSTUDY_RETURN_IF_ERROR(to->sync());
         UNDERSTUDY_RETURN_IF_ERROR(from->sync());
       }
     }
-    lane->set_first_copy(true);
     log::info(name_, "what the stand-in wrote to {} is set aside at {}", lane->name(), directory);
   }
   return note_copied(fs_, layout_, spec_, {}, catalogs);

@@ -119,7 +119,8 @@ class replication {
   bool complete() const;
   // Databases that have not been in step yet.
   std::set<std::string> without_copy() const;
-  // Moves what a stand-in made of these databases, which had no copy, to set-aside/`name`. May be repeated.
+  // Moves what a stand-in made of these databases to set-aside/`name`. There is no copy of them then, which
+  // is no loss. May be repeated, however far it came.
   absl::Status set_aside(const std::set<std::string>& catalogs, const std::string& name);
   // Those of them that people named, on a server that was protected without them: a takeover goes without
   // them, and a planned one is not begun.

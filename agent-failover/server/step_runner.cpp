@@ -529,14 +529,9 @@ absl::Status step_runner::set_aside(const step_context& context, step_outcome& o
 // What the stand-in made of a database that it had no copy of, and that the primary keeps. Nobody needs it
 // here any more, and the copy is made in its place.
 absl::Status step_runner::set_aside_what_had_no_copy(const step_context& context) {
-  std::set<std::string> made;
   const std::set<std::string> left = left_there_ ? *left_there_ : never_copied(spec_, frozen_);
-  for (const auto& database : spec_.databases()) {
-    if (left.contains(database.catalog()) && has_content(layout_.place_of(database.path())))
-      made.insert(database.catalog());
-  }
-  if (made.empty()) return absl::OkStatus();
-  return copies_.set_aside(made, fmt::format("stand-in-{}", context.epoch));
+  if (left.empty()) return absl::OkStatus();
+  return copies_.set_aside(left, fmt::format("stand-in-{}", context.epoch));
 }
 
 absl::StatusOr<std::vector<std::string>> step_runner::adopt(const step_context& context) {

@@ -45,6 +45,17 @@ class system_added : public system_test {
     site->must({"server", "set", "primary",
                 "databases=[" + entry("counter", counter_) + "," + entry("second", second_) + "]"});
   }
+  // A piece of it is there, which is looked for where it grows: the power goes long before the rest is.
+  void wait_for_a_piece_of_second() {
+    const std::string unfinished = site->copy_of(second_).string() + "-unfinished";
+    ASSERT_TRUE(wait_until(
+        [&] {
+          std::error_code absent;
+          const auto size = std::filesystem::file_size(unfinished, absent);
+          return !absent && size > 0;
+        },
+        20s, 1ms));
+  }
   void take_over_without_it() {
     site->power_off();
     ASSERT_TRUE(site->wait_phase("StandingIn")) << site->logs();
@@ -118,6 +129,32 @@ TEST_F(system_added, goes_to_a_primary_that_has_none) {
   EXPECT_EQ(rows(site->on_primary(second_)), std::vector<std::string>{"7"});
   ASSERT_TRUE(second_in_step()) << site->ctl({"status", "primary"}).output;
   EXPECT_EQ(rows(site->copy_of(second_)), std::vector<std::string>{"7"});
+}
+
+TEST_F(system_added, in_the_middle_of_its_first_copy_the_rest_is_taken_over) {
+  protect({"--set", "databases=[" + entry("counter", counter_) + "]"}, true,
+          {.agent_more = "[[database]]\ncatalog = \"second\"\npath = \"" + second_ + "\"\n"});
+  ASSERT_TRUE(make(site->on_primary(second_), "1"));
+  ASSERT_TRUE(
+      through_sqlite(site->on_primary(second_).string(),
+                     "CREATE TABLE big(x); WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n "
+                     "WHERE i<200) INSERT INTO big SELECT randomblob(1000000) FROM n"));
+  site->must({"server", "set", "primary",
+              "databases=[" + entry("counter", counter_) + "," + entry("second", second_) + "]"});
+  wait_for_a_piece_of_second();
+  take_over_without_it();
+  EXPECT_FALSE(std::filesystem::exists(site->copy_of(second_).string() + "-unfinished"));
+
+  power_on_and_meet();
+  site->must({"failback", "primary", "--yes"});
+  ASSERT_TRUE(serves(site->service_address()));
+  EXPECT_THAT(ids_of_primary(), testing::Contains("during"));
+  EXPECT_EQ(rows(site->on_primary(second_)), std::vector<std::string>{"1"});
+  ASSERT_TRUE(second_in_step()) << site->ctl({"status", "primary"}).output;
+  EXPECT_EQ(rows(site->copy_of(second_)), std::vector<std::string>{"1"});
+  EXPECT_EQ(query(site->copy_of(second_), "SELECT count(*), sum(length(x)) FROM big"),
+            std::vector<std::string>{"200"});
+  EXPECT_EQ(query(site->copy_of(second_), "PRAGMA quick_check"), std::vector<std::string>{"ok"});
 }
 
 // What the primary does not have, or no longer has, fails no generation of the rest, and is told once.

@@ -115,6 +115,11 @@ struct faulty_file_system::state {
     if (!node.durable) node.durable = read_all(node.real_path);
   }
 
+  static void load_below(inode& node) {
+    if (node.type == S_IFREG) load(node);
+    for (const auto& [name, child] : node.entries) load_below(*child);
+  }
+
   static void make_durable(inode& node) {
     if (node.type == S_IFREG) load(node);
     std::string none;
@@ -299,6 +304,9 @@ class faulty_directory final : public os::directory {
     if (auto found = state_->find(real_->descriptor(), std::string(from)); found.ok()) moved = *found;
     if (auto found = state_->find(target.real_->descriptor(), std::string(path)); found.ok())
       displaced = *found;
+    // Their content is read where they lie until now.
+    for (const auto& node : {moved, displaced})
+      if (node != nullptr) state::load_below(*node);
     UNDERSTUDY_RETURN_IF_ERROR(real_->rename(from, *target.real_, path, mode));
     pending_step step;
     UNDERSTUDY_ASSIGN_OR_RETURN(auto gone,
